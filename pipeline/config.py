@@ -1,0 +1,138 @@
+"""YAML files into validated models. An unknown key is an error that names the key and its path.
+
+Knows nothing of what the settings do; each stage takes its own model. Every key is shown, with a comment, in
+configs/site.example.yaml.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import ConfigError
+
+CameraId = str
+CAMERA_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+
+# COCO classes that a camera's owner usually cares for; what is not listed has importance 0 and is ignored.
+DEFAULT_CLASSES = {
+    "person": 1.0, "bicycle": 0.8, "car": 0.8, "motorcycle": 0.8, "bus": 0.8, "truck": 0.8, "train": 0.8,
+    "bird": 0.5, "cat": 0.5, "dog": 0.5, "backpack": 0.6, "handbag": 0.6, "suitcase": 0.6, "motion": 1.0,
+}  # fmt: skip
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceConfig(_Strict):
+    """Where frames come from."""
+
+    url: str
+    start_time: datetime | None = None  # wall clock of a file's first frame; needs a zone
+    frames: int | None = Field(default=None, ge=1)  # stop after this many
+    fps: float | None = Field(default=None, gt=0, le=240)  # take at most this many frames a second
+    halve: bool = False  # half width and height, by area
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    timeout_s: float = Field(default=10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _zone(self) -> SourceConfig:
+        if self.start_time is not None and self.start_time.tzinfo is None:
+            raise ValueError("start_time needs a time zone, e.g. 2026-01-31T12:00:00Z")
+        return self
+
+
+class DetectorConfig(_Strict):
+    """How objects are found and followed."""
+
+    kind: Literal["auto", "yolo", "motion", "none", "boxes"] = "auto"
+    weights: str = "yolo11n.pt"
+    boxes: Path | None = None  # JSON lines, for kind: boxes
+    every: int = Field(default=3, ge=1)  # detect on every n-th frame; tracks carry the boxes between
+    size: int = Field(default=640, ge=64, le=2048)  # longer side that YOLO sees
+    confidence: float = Field(default=0.3, gt=0, lt=1)
+    classes: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_CLASSES))
+    device: str = "auto"
+    allow_download: bool = False  # let ultralytics fetch missing weights
+
+
+class MaskConfig(_Strict):
+    """How boxes become a steady mask."""
+
+    dilate: int = Field(default=8, ge=0, le=128)  # pixels around each box
+    hold_s: float = Field(default=0.5, ge=0, le=10)  # a cell stays foreground this long after its last box
+
+
+class CodecConfig(_Strict):
+    """How frames become packets."""
+
+    quality: float = Field(default=50.0, ge=0, le=100)
+    bitrate_bps: int | None = Field(default=None, ge=1000)
+    gop_s: float = Field(default=2.0, gt=0, le=60)
+    segment_s: float = Field(default=60.0, gt=0, le=3600)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(default=None, ge=1)  # of torch, on a CPU; None leaves torch's own choice
+
+
+class CameraConfig(_Strict):
+    """One camera: a source and, where they differ from the site's, the stages' settings."""
+
+    source: SourceConfig
+    detector: DetectorConfig = DetectorConfig()
+    mask: MaskConfig = MaskConfig()
+    codec: CodecConfig = CodecConfig()
+
+
+class RayConfig(_Strict):
+    """How the chain is spread. Ray binds to loopback unless `address` names a running cluster."""
+
+    address: str | None = None
+    window: int = Field(default=3, ge=1, le=16)  # batches in flight between two actors
+    batch: int = Field(default=8, ge=1, le=64)  # frames a call
+    codec_gpus: float = Field(default=0.25, ge=0, le=8)  # a codec actor's share, where a GPU is there
+    codec_cpus: float = Field(default=0.5, ge=0)
+    object_store_mb: int = Field(default=512, ge=80)
+
+
+class SiteConfig(_Strict):
+    """A whole site: `fovea run CONFIG`."""
+
+    store: Path
+    cameras: dict[CameraId, CameraConfig] = Field(min_length=1)
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _ids(self) -> SiteConfig:
+        import re
+
+        for name in self.cameras:
+            if not re.match(CAMERA_ID, name):
+                raise ValueError(f"camera id {name!r}: lower-case letters, digits, '-' and '_', at most 64")
+        return self
+
+
+def load_site(path: Path) -> SiteConfig:
+    """Read and validate a site file. Relative paths in it (store, boxes, file sources) stay relative to the working
+    directory. Raises ConfigError with one line a fault, each naming the key's path."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping at the top, found {type(data).__name__}")
+    try:
+        return SiteConfig.model_validate(data)
+    except ValidationError as error:
+        faults = []
+        for item in error.errors():
+            where = ".".join(str(part) for part in item["loc"]) or "(top)"
+            why = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+            faults.append(f"{path}: {where}: {why}")
+        raise ConfigError("\n".join(faults)) from error
