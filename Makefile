@@ -1,0 +1,35 @@
+# make demo   the main job on the built-in demo camera, with a summary
+# make test   the check command, the same as in CI
+# Both make .venv first; that is done again only when pyproject.toml changes.
+
+SHELL := /bin/bash
+STAMP := .venv/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
+BIN := .venv/bin
+
+# A name on PATH may be a shim of a version that is not there, so each candidate is asked.
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: demo test install clean
+
+demo: $(STAMP)
+	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pipeline.cli.demo configs/demo.yaml
+
+test: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+install: $(STAMP)
+
+$(STAMP):
+	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 (set PYTHON=...)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev,openvino]'
+	rm -f .venv/.installed-*
+	touch $@
+
+clean:
+	rm -rf .venv out build *.egg-info

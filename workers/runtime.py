@@ -1,0 +1,61 @@
+"""Starts and ends Ray: on loopback, with a token of its own, without telemetry. Knows nothing of cameras.
+
+Ray's ports run code for whoever reaches them. Without `address` Ray is therefore started on 127.0.0.1 alone and asks
+for a token that lives as long as the run; a cluster that `address` names has its own rules, and its own token.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.config import RayConfig
+from pipeline.errors import JobError
+from pipeline.graph import BATCH_BYTES
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    # Ray would otherwise warn at each actor without a GPU that a later version will not hide GPUs from it.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+# This is Ray's switch for "stay on the loopback interface"; its name tells where it is the default.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+
+
+@contextmanager
+def runtime(config: RayConfig, *, cameras: int) -> Iterator[None]:
+    """Ray for the length of a `with`. Uses, and leaves running, a Ray that this process has started before.
+
+    Raises JobError when Ray does not start or the cluster cannot be reached.
+    """
+    local = config.address is None
+    os.environ.update(QUIET)
+    if local:
+        os.environ.update(LOOPBACK)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, object] = {"include_dashboard": False, "object_store_memory": _store_bytes(config, cameras)}
+    if not local:
+        options = {"address": config.address}
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR, namespace="fovea")
+    except Exception as error:  # Ray raises a dozen types here, none of them common
+        raise JobError(f"Ray did not start: {str(error).splitlines()[0]}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _store_bytes(config: RayConfig, cameras: int) -> int:
+    """What is configured, or what all cameras' windows hold at once where that is more: Ray must never spill."""
+    return max(config.object_store_mb << 20, cameras * (config.window + 2) * BATCH_BYTES)
