@@ -342,7 +342,11 @@ class ArchiveSink:
         from pipeline.store import Sink, Store
 
         self._store = Store(root)
-        self._sink = Sink(self._store, camera, info)
+        try:
+            self._sink = Sink(self._store, camera, info)
+        except BaseException:
+            self._store.close()
+            raise
 
     def append(self, frame: CodedFrame) -> None:
         self._sink.append(frame)

@@ -9,17 +9,20 @@ import ray
 
 from pipeline.graph import CameraPlan, Roi, SourceFacts
 from pipeline.types import CodedFrame, Frame, StreamInfo
+from workers.turn import Turn
 
 
 class Codec:
     def __init__(self, plan: CameraPlan, facts: SourceFacts) -> None:
         self._stage = plan.codec(facts)
+        self._turn = Turn()
 
     def setup(self) -> StreamInfo:
         return self._stage.setup()
 
-    def process(self, frames: tuple[Frame, ...], rois: tuple[Roi, ...]) -> tuple[CodedFrame, ...]:
-        return self._stage.process(frames, rois)
+    def process(self, turn: int, frames: tuple[Frame, ...], rois: tuple[Roi, ...]) -> tuple[CodedFrame, ...]:
+        with self._turn.of(turn):
+            return self._stage.process(frames, rois)
 
     def close(self) -> None:
         self._stage.close()

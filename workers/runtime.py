@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 from pipeline.config import RayConfig
 from pipeline.errors import JobError
@@ -19,7 +20,8 @@ from pipeline.graph import BATCH_BYTES
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
+    # The first error of a camera is raised; those of the batches behind it say nothing new.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     # Ray would otherwise warn at each actor without a GPU that a later version will not hide GPUs from it.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
@@ -51,7 +53,8 @@ def runtime(config: RayConfig, *, cameras: int) -> Iterator[None]:
     except Exception as error:  # Ray raises a dozen types here, none of them common
         raise JobError(f"Ray did not start: {str(error).splitlines()[0]}") from error
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # Ray prints the news of dead workers to stdout, which is ours alone
+            yield
     finally:
         ray.shutdown()
 

@@ -6,18 +6,21 @@ import ray
 
 from pipeline.graph import CameraPlan, Counters
 from pipeline.types import CodedFrame, StreamInfo
+from workers.turn import Turn
 
 
 class Sink:
     def __init__(self, plan: CameraPlan) -> None:
         self._stage = plan.sink()
+        self._turn = Turn()
 
     def setup(self, info: StreamInfo) -> None:
         self._stage.setup(info)
 
-    def process(self, coded: tuple[CodedFrame, ...]) -> Counters:
+    def process(self, turn: int, coded: tuple[CodedFrame, ...]) -> Counters:
         """Store; returns what this batch adds to the camera's counters."""
-        self._stage.process(coded)
+        with self._turn.of(turn):
+            self._stage.process(coded)
         return Counters().plus(coded)
 
     def close(self) -> None:

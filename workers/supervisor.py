@@ -6,11 +6,13 @@ way, and a batch's references are gone as soon as it is stored, so the object st
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import ray
@@ -97,10 +99,12 @@ def _run(plan: CameraPlan, report: CameraReport, stop: threading.Event, *, windo
 
     def submit() -> tuple[Any, Any]:
         frames, counts = camera.process.options(num_returns=2).remote()
-        coded = codec.process.remote(frames, detector.process.remote(frames))
-        return counts, sink.process.remote(coded)
+        turn = next(turns)
+        coded = codec.process.remote(turn, frames, detector.process.remote(frames))
+        return counts, sink.process.remote(turn, coded)
 
     flight: deque[tuple[Any, Any]] = deque()
+    turns = count()
     ended = False
     while True:
         while len(flight) < window and not ended and not stop.is_set():
@@ -141,11 +145,18 @@ def _errors() -> Iterator[None]:
     """Errors from inside an actor as what they were there."""
     try:
         yield
-    except RayTaskError as error:
-        if isinstance(error.cause, FoveaError):
-            raise error.cause from None
-        raise
-    except RayActorError as error:
-        raise JobError(f"a worker process died: {str(error).splitlines()[0]}") from error
     except RayError as error:
-        raise JobError(f"Ray: {str(error).splitlines()[0]}") from error
+        cause: BaseException = error
+        while isinstance(cause, RayTaskError):  # an actor whose argument failed wraps what it was given
+            cause = cause.cause
+        if isinstance(cause, FoveaError):
+            raise cause from None
+        if isinstance(cause, RayActorError):
+            raise JobError(f"a worker process of this camera died ({_class_name(cause)})") from error
+        raise JobError(f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}") from error
+
+
+def _class_name(error: RayActorError) -> str:
+    """Which actor it was, from the only place where Ray says it."""
+    found = re.search(r"class_name: (\w+)", str(error))
+    return found[1].lower() if found else "unknown"
