@@ -1,0 +1,11 @@
+"""The codec: frames and masks to packets and back. Needs torch, knows no Ray, opens no file but its weights.
+
+In the order of the data: `state` (planes both ends keep), `change` (what moved in the background), `search` (motion),
+`blocks` and `nets` (transforms), `entropy`, `tables`, `rans`, `maps` (bits), `layer` and `plate` (one payload),
+`encoder`, `decoder`, `weights`.
+"""
+
+from pipeline.codec.decoder import Decoder
+from pipeline.codec.encoder import Encoder, Tuning
+
+__all__ = ["Decoder", "Encoder", "Tuning"]

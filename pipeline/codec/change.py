@@ -1,0 +1,86 @@
+"""What has changed in the background, judged source against source: against the picture as it was when a cell was last
+coded, not against the decoded plane, whose own coding error would mark nearly every cell.
+
+Also keeps the clean scene from which the next plate is made.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.codec.state import Cells, Planes, cell_tensor, mix
+from pipeline.types import CELL
+
+_BLOCK = 4  # means over 4x4 pixels: noise averages out, edges do not
+_SETTLE = 1 / 16  # how fast the clean scene follows a quiet picture
+
+
+def _cell_max(values: Tensor) -> Tensor:
+    """(1,h,w) block values -> (rows,cols) the largest of each cell."""
+    pooled = torch.nn.functional.max_pool2d(values[:, None], CELL // _BLOCK)
+    return pooled[0, 0]
+
+
+def _means(plane: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.avg_pool2d(plane[:, None].float(), size)[:, 0]
+
+
+class ChangeDetector:
+    """Compares pictures with the one kept for each cell. The noise level is learned from the quiet cells."""
+
+    def __init__(self) -> None:
+        self._noise = 1.0  # standard deviation of a block mean's difference, grey levels
+
+    def changed(self, picture: Planes, kept: Planes, *, step: float) -> Cells:
+        """Cells (rows, cols) that differ by more than noise and more than the quantiser would hide."""
+        difference = (_means(picture[0], _BLOCK) - _means(kept[0], _BLOCK)).abs()
+        for a, b in zip(picture[1:], kept[1:], strict=True):
+            chroma = (_means(a, _BLOCK // 2) - _means(b, _BLOCK // 2)).abs()
+            difference = torch.maximum(difference, chroma)
+        peak = _cell_max(difference)
+        # Of the sixteen blocks of a quiet cell the largest difference is about 2.5 deviations; the median cell is
+        # quiet.
+        measured = float(peak.median()) / 2.5
+        self._noise = min(12.0, 0.9 * self._noise + 0.1 * measured)
+        threshold = max(4.5 * self._noise, 2.0 + 0.22 * step)
+        found: Cells = (peak > threshold).cpu().numpy()
+        return found
+
+
+class CleanScene:
+    """The scene without its objects: follows quiet cells, waits under objects, and knows which it has never seen
+    empty."""
+
+    def __init__(self, first: Planes, busy: Cells) -> None:
+        self._mean: tuple[Tensor, Tensor, Tensor] = (first[0].float(), first[1].float(), first[2].float())
+        self.unclean: Cells = busy.copy()
+
+    def update(self, picture: Planes, *, busy: Cells, changed: Cells) -> None:
+        """`busy`: cells under objects; `changed`: empty cells whose content is new."""
+        device = picture[0].device
+        fresh = ~busy & (changed | self.unclean)
+        rate = np.where(busy, 0.0, np.where(fresh, 1.0, _SETTLE)).astype(np.float32)
+        weights = torch.from_numpy(rate)[None].to(device)
+        for plane, mean, size in zip(picture, self._mean, (CELL, CELL // 2, CELL // 2), strict=True):
+            weight = weights.repeat_interleave(size, 1).repeat_interleave(size, 2)
+            mean.lerp_(plane.float(), weight)
+        self.unclean &= busy
+
+    def picture(self) -> Planes:
+        """The scene as planes (1,H,W) uint8."""
+        y, u, v = (mean.round().clamp(0, 255).to(torch.uint8) for mean in self._mean)
+        return y, u, v
+
+
+class KeptSource:
+    """The source as it was when each cell was last coded."""
+
+    def __init__(self, planes: Planes) -> None:
+        self.planes = planes
+
+    def keep(self, picture: Planes, cells: Cells) -> None:
+        """These cells were just coded."""
+        if cells.any():
+            self.planes = mix(cell_tensor(cells, picture[0].device), picture, self.planes)

@@ -1,0 +1,77 @@
+"""Packets in, frames out."""
+
+from __future__ import annotations
+
+import torch
+
+from pipeline.codec import weights
+from pipeline.codec.encoder import choose_device
+from pipeline.codec.layer import Brain, decode_layer
+from pipeline.codec.plate import decode_plate
+from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tensor, mix
+from pipeline.errors import StreamError
+from pipeline.types import Frame, Layer, LayerName, Packet, StreamInfo
+
+
+class Decoder:
+    """Decodes one stream. Starts at a packet with a plate, or at any key frame after `set_plate`.
+
+    Raises CodecError when the stream's weights are missing, StreamError when a packet is not valid or its symbols are
+    not those that were coded; decoding can go on at the next key frame.
+    """
+
+    def __init__(
+        self, info: StreamInfo, *, device: str = "auto", threads: int | None = None, brain: Brain | None = None
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._brain = brain or weights.load(info.fingerprint, choose_device(device))
+        self._geometry = Geometry(info.height, info.width)
+        self._layers = tuple(LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
+        self._plate: Planes | None = None
+        self._unclean: Cells | None = None
+        self._ready = [False, False]  # each layer: a key frame was seen and nothing failed since
+
+    @torch.inference_mode()
+    def set_plate(self, plate: bytes) -> None:
+        """Take a segment's plate; the next packet must be a key frame."""
+        self._plate, self._unclean = decode_plate(self._brain, self._geometry, plate)
+        self._ready = [False, False]
+
+    @property
+    def unclean(self) -> Cells | None:
+        """Cells (rows, cols) of the plate that were never seen without an object in them."""
+        return self._unclean
+
+    @torch.inference_mode()
+    def decode(self, packet: Packet, layer: LayerName = "full") -> Frame:
+        """The frame; `foreground`: foreground cells over the plate, without a look at the background."""
+        if packet.plate:
+            self.set_plate(packet.plate)
+        if self._plate is None:
+            raise StreamError(f"frame {packet.index}: no plate yet")
+        foreground = self._layer(Layer.FOREGROUND, packet, packet.foreground)
+        foreground.restore(foreground.cells, self._plate)
+        planes = foreground.plane
+        if layer == "full":
+            background = self._layer(Layer.BACKGROUND, packet, packet.background)
+            planes = mix(cell_tensor(foreground.cells, self._brain.device), foreground.plane, background.plane)
+        y, u, v = self._geometry.crop(planes)
+        return Frame(y, u, v, packet.index, packet.pts_us, packet.wall_us)
+
+    def _layer(self, layer: Layer, packet: Packet, payload: bytes) -> LayerState:
+        state = self._layers[layer]
+        if packet.key and self._plate is not None:
+            state.reset(self._plate)
+            self._ready[layer] = True
+        if not self._ready[layer] or self._plate is None:
+            raise StreamError(f"frame {packet.index}: its {layer.name.lower()} has no key frame to start from")
+        self._ready[layer] = False
+        if payload:
+            found = decode_layer(self._brain, state, self._plate, payload)
+            if found != packet.sums[layer]:
+                raise StreamError(f"frame {packet.index}: {layer.name.lower()} symbols do not match their checksum")
+        else:
+            state.commit_empty()
+        self._ready[layer] = True
+        return state

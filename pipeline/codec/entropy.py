@@ -1,0 +1,189 @@
+"""The entropy model: which integer table codes each symbol, and the mean that symbols are taken around.
+
+Latent channels are coded in eight steps: the first eight channels over a quincunx pyramid of positions (five phases,
+each seeing the ones before), then three groups of channels, each seeing all groups before it. For every step
+
+- the *index net* turns decoded integers (symbols of this frame and of the last one at the place, modes, quality) into
+table
+  indices. It is made of integers throughout: weights of at most 8 bits, activations of 8 bits, and every sum below
+  2^24, so that float32 arithmetic is exact in any order, on any device;
+- the *mean net* predicts the latent from what is decoded. It is float and may differ in the last bit between devices:
+the
+  parse never looks at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.codec.blocks import Positions, shifted
+from pipeline.codec.nets import LATENT
+
+GROUPS = (8, 24, 48, 96)  # where each channel group ends
+TABLES = 64
+SIDE = 14  # integer side inputs a position, see `side_features`
+
+_DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+_AXIAL = ((-1, 0), (1, 0), (0, -1), (0, 1))
+_RING = _DIAGONAL + _AXIAL
+
+
+def _far(offsets: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    return tuple((2 * dy, 2 * dx) for dy, dx in offsets)
+
+
+Belongs = Callable[[Tensor, Tensor], Tensor]
+Offsets = tuple[tuple[int, int], ...]
+
+# (condition on row and column, neighbours that are decoded by then). Each position belongs to exactly one phase.
+PHASES: tuple[tuple[Belongs, Offsets], ...] = (
+    (lambda r, c: (r % 4 == 0) & (c % 4 == 0), _far(_AXIAL)),  # of these none is decoded yet: zeros
+    (lambda r, c: (r % 4 == 2) & (c % 4 == 2), _far(_DIAGONAL)),
+    (lambda r, c: (r % 2 == 0) & (c % 2 == 0) & ((r + c) % 4 == 2), _far(_AXIAL)),
+    (lambda r, c: (r % 2 == 1) & (c % 2 == 1), _DIAGONAL),
+    (lambda r, c: (r + c) % 2 == 1, _AXIAL),
+)
+
+# How a symbol's magnitude enters the index net: near-logarithmic, 8 bits.
+_MAGNITUDE = (0, 64, 104, 136, 160, 180, 196, 208, 220, 228, 236, 242, 246, 250, 253, 255)
+
+
+def table_scale(index: Tensor) -> Tensor:
+    """Scale of the logistic distribution behind a table: 0.04 to 37 symbols, 6.4 tables to the octave."""
+    return 0.04 * torch.exp2(index / 6.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One coding step: channels `start:end` at the positions `rows` (indices into the N positions; None = all)."""
+
+    number: int
+    start: int
+    end: int
+    rows: Tensor | None
+    offsets: tuple[tuple[int, int], ...]
+
+
+def steps(at: Positions) -> Iterator[Step]:
+    """The order in which a layer's symbols are coded. Normative."""
+    for number, (belongs, offsets) in enumerate(PHASES):
+        rows = belongs(at.row, at.col).nonzero().squeeze(1)
+        yield Step(number, 0, GROUPS[0], rows, offsets)
+    for i in range(1, len(GROUPS)):
+        yield Step(len(PHASES) + i - 1, GROUPS[i - 1], GROUPS[i], None, _RING)
+
+
+def _straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
+    return smooth + (exact - smooth).detach()
+
+
+class IntegerLinear(nn.Module):
+    """floor((W x + b) / 2^shift) clamped to 0..`ceiling`, with integer W (|W| <= 127), b and x (0..255).
+
+    At most 512 inputs: 512 * 127 * 255 < 2^24. Weights are kept as floats for training and rounded on use; gradients go
+    straight through the rounding.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, shift: int, ceiling: int = 255, bias: float = 0.0) -> None:
+        super().__init__()
+        if inputs > 512:
+            raise ValueError(f"{inputs} inputs: sums could pass 2^24")
+        self.unit = 2.0**shift
+        self.ceiling = float(ceiling)
+        # Parameters are scaled to about one (weights to their limit, biases to 64), so that one learning rate fits all.
+        spread = 0.5 * min(1.0, ceiling / 255) / inputs**0.5 * self.unit / 127
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) * spread)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / 64))
+
+    def integer_weight(self) -> Tensor:
+        return torch.round(self.weight * 127).clamp(-127, 127)
+
+    def integer_bias(self) -> Tensor:
+        return torch.round(self.bias * 64 * self.unit).clamp(-(2.0**20), 2.0**20)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = _straight_through(self.integer_weight() / self.unit, self.weight.clamp(-1, 1) * (127 / self.unit))
+        bias = _straight_through(self.integer_bias() / self.unit, self.bias * 64)
+        total = F.linear(x, weight, bias)  # multiples of 2^-shift: as exact as the integers themselves
+        inside = total.clamp(0, self.ceiling)
+        leaky = inside + 0.05 * (total - inside)  # a unit that saturates in training can still find its way back
+        return _straight_through(total.detach().floor().clamp(0, self.ceiling), leaky)
+
+
+class IndexNet(nn.Module):
+    """Decoded integers -> table indices 0..63. Exact in float32; never under autocast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.magnitude: Tensor
+        self.register_buffer("magnitude", torch.tensor(_MAGNITUDE, dtype=torch.float32), persistent=False)
+        self.shared = IntegerLinear(LATENT + SIDE, 48, shift=7, bias=32.0)
+        self.hidden, self.out = nn.ModuleList(), nn.ModuleList()
+        for number in range(len(PHASES) + len(GROUPS) - 1):
+            group = max(0, number - len(PHASES) + 1)
+            context = GROUPS[0] if group == 0 else 2 * GROUPS[group - 1]
+            size = GROUPS[group] - (GROUPS[group - 1] if group else 0)
+            self.hidden.append(IntegerLinear(48 + context, 64, shift=7, bias=32.0))
+            self.out.append(IntegerLinear(64, size, shift=10, ceiling=TABLES - 1, bias=16.0))
+
+    def magnitudes(self, symbols: Tensor) -> Tensor:
+        """Integers of any size -> 0..255, as float32."""
+        return self.magnitude[symbols.abs().clamp(max=15).long()]
+
+    def begin(self, before: Tensor, side: Tensor) -> Tensor:
+        """`before` (N,96) symbols of the last frame at the place, `side` (N,SIDE) 0..255 -> (N,48)."""
+        return self.shared(torch.cat((self.magnitudes(before), side), dim=1))
+
+    def context(self, symbols: Tensor, step: Step, at: Positions) -> Tensor:
+        """What is decoded around each position of a step. `symbols` (N,96), zero where not yet decoded."""
+        known = self.magnitudes(symbols[:, : step.end if step.rows is not None else step.start])
+        around = shifted(at.spread(known), step.offsets).sum(3)
+        mean = at.pick(torch.floor(around / len(step.offsets)))  # 4 or 8 neighbours: exact
+        return mean if step.rows is not None else torch.cat((known, mean), dim=1)
+
+    def forward(self, shared: Tensor, symbols: Tensor, step: Step, at: Positions) -> Tensor:
+        """-> (rows of the step, channels of the step) float32 holding integers."""
+        context = self.context(symbols, step, at)
+        if step.rows is not None:
+            shared, context = shared[step.rows], context[step.rows]
+        return self.out[step.number](self.hidden[step.number](torch.cat((shared, context), dim=1)))
+
+
+class MeanNet(nn.Module):
+    """Decoded latents -> the mean of the next ones, both in grey levels / 16 so that one net serves every quality."""
+
+    def __init__(self, hidden: int = 64) -> None:
+        super().__init__()
+        self.first, self.last = nn.ModuleList(), nn.ModuleList()
+        for number in range(len(PHASES) + len(GROUPS) - 1):
+            group = max(0, number - len(PHASES) + 1)
+            inputs = len(_AXIAL) * GROUPS[0] if group == 0 else len(_RING) * GROUPS[0] + GROUPS[group - 1]
+            size = GROUPS[group] - (GROUPS[group - 1] if group else 0)
+            self.first.append(nn.Linear(inputs, hidden))
+            last = nn.Linear(hidden, size)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.last.append(last)
+
+    def forward(self, latent: Tensor, scale: Tensor, step: Step, at: Positions) -> Tensor:
+        """`latent` (N,96) decoded so far, in steps; `scale` (N,1): the step in grey levels / 16 -> mean in steps."""
+        values = latent * scale
+        low = shifted(at.spread(values[:, : GROUPS[0]]), step.offsets)
+        context = at.pick(low.flatten(3))
+        if step.rows is None:
+            context = torch.cat((context, values[:, : step.start]), dim=1)
+        else:
+            context, scale = context[step.rows], scale[step.rows]
+        return self.last[step.number](F.gelu(self.first[step.number](context))) / scale
+
+
+def logistic_bits(symbols: Tensor, scale: Tensor) -> Tensor:
+    """Bits of real-valued symbols under the zero-mean logistic distribution integrated over unit bins."""
+    upper = torch.sigmoid((0.5 - symbols.abs()) / scale)
+    lower = torch.sigmoid((-0.5 - symbols.abs()) / scale)
+    return -torch.log2((upper - lower).clamp(min=2.0**-16))

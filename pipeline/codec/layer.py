@@ -1,0 +1,253 @@
+"""One layer of one frame, to bytes and back. FORMAT.md, "Layer payloads", says the same byte by byte.
+
+byte 0   bit 0: every cell is predicted in place (no modes follow); bits 1-3: state bytes left out; bit 4: same map as
+         in the last frame (no map follows); bits 5-7 zero
+byte 1   quality 0..63
+rest     one entropy-coded stream: map, modes, vectors, symbols in the order of `entropy.steps`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.codec.blocks import SAMPLES, Positions, to_blocks
+from pipeline.codec.entropy import Step, steps, table_scale
+from pipeline.codec.maps import MOVED, PLATE, SPLIT, Vectors, read_map, read_vectors, write_map, write_vectors
+from pipeline.codec.model import CodecNets, EntropyModel, Kind, Modes, quantise, side_features
+from pipeline.codec.motion import fetch
+from pipeline.codec.nets import QUALITIES, step_size
+from pipeline.codec.rans import SymbolReader, SymbolWriter
+from pipeline.codec.state import Cells, LayerState, Planes, cell_tensor
+from pipeline.codec.tables import Counts, Tables, count_symbols
+from pipeline.errors import StreamError
+from pipeline.types import Layer
+
+HEADER = 2
+SYMBOL_LIMIT = 2047
+_ALL_STILL, _SAME_MAP, _RESERVED = 1, 16, 0xE0
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Brain:
+    """Nets and tables, on a device. `counts`, when given, collects what is coded (for fitting tables)."""
+
+    nets: CodecNets
+    tables: Tables
+    device: torch.device
+    counts: Counts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A layer's payload and the checksum of what a decoder must find in it."""
+
+    payload: bytes
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to encode: `picture` padded planes; `importance` (rows,cols) float32 0..1 over the cells; quality 0..63.
+    `thrift` scales how eagerly the quantiser trades error for bits."""
+
+    picture: Planes
+    cells: Cells
+    vectors: Vectors
+    importance: npt.NDArray[np.float32]
+    q: int
+    thrift: float = 1.0
+
+
+def places_of(cells: Cells) -> Ints:
+    """Row and column of each coded cell in raster order, (n,2)."""
+    return np.argwhere(cells).astype(np.int64)
+
+
+def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, at: Positions) -> Modes:
+    """The cells' modes at their positions, as tensors."""
+    rows, cols = cells.shape
+    fine_vector = np.zeros((rows, cols, 4, 2), np.int64)
+    fine_vector[cells] = vectors.vector
+    fine_vector = fine_vector.reshape(rows, cols, 2, 2, 2).transpose(0, 2, 1, 3, 4).reshape(rows * 2, cols * 2, 2)
+    coarse = np.zeros((rows, cols), np.int64)
+    coarse[cells] = vectors.mode
+    both = np.stack((coarse, state.cells.astype(np.int64)), -1).repeat(2, 0).repeat(2, 1)
+    place = at.index
+    fields = torch.from_numpy(both).to(place.device).view(-1, 2)[place]
+    vector = torch.from_numpy(fine_vector).to(place.device).view(-1, 2)[place]
+    split = (fields[:, 0] == SPLIT).long()
+    mode = torch.where(fields[:, 0] == SPLIT, MOVED, fields[:, 0])
+    return Modes(mode, vector, split, fields[:, 1], torch.full_like(mode, state.age))
+
+
+def predict(state: LayerState, plate: Planes, modes: Modes, at: Positions) -> Tensor:
+    """(N,96): the layer's plane in place or moved, or the plate."""
+    prediction = at.pick(to_blocks(*state.plane))
+    for mode, planes in ((MOVED, state.plane), (PLATE, plate)):
+        chosen = (modes.mode == mode).nonzero().squeeze(1)
+        if chosen.numel():
+            picture = torch.zeros_like(chosen)
+            prediction[chosen] = fetch(planes, picture, at.row[chosen], at.col[chosen], modes.vector[chosen])
+    return prediction
+
+
+def _before(state: LayerState, cells: Cells) -> tuple[Ints, Ints]:
+    return state.mode[cells], state.vector[cells]
+
+
+def _kind(layer: Layer) -> Kind:
+    return "foreground" if layer is Layer.FOREGROUND else "background"
+
+
+def layer_checksum(cells: Cells, vectors: Vectors, symbols: Tensor) -> int:
+    """CRC32C over map bits, modes, vectors and symbols as little-endian integers."""
+    crc = google_crc32c.value(np.packbits(cells).tobytes())
+    for part in (vectors.mode.astype("<i2"), vectors.vector.astype("<i2"), symbols.cpu().numpy().astype("<i2")):
+        crc = google_crc32c.extend(crc, part.tobytes())
+    return int(crc)
+
+
+def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Coded:
+    """Encode one inter layer and commit it to the state."""
+    at = Positions(cell_tensor(job.cells, brain.device))
+    modes = _position_modes(job.vectors, job.cells, state, at)
+    prediction = predict(state, plate, modes, at)
+    writer = SymbolWriter(brain.tables)
+    flags = 0
+    if np.array_equal(job.cells, state.cells):
+        flags |= _SAME_MAP
+    else:
+        write_map(writer, state.layer, job.cells, state.cells)
+    if not job.vectors.mode.any():
+        flags |= _ALL_STILL
+    else:
+        write_vectors(writer, state.layer, job.vectors, _before(state, job.cells))
+    symbols, pictures = encode_symbols(
+        brain, _kind(state.layer), at, job, prediction, at.pick(state.symbols), modes, writer
+    )
+    payload = close_payload(brain, writer, flags, job.q)
+    state.commit(job.cells, at, symbols, pictures, job.vectors.mode, job.vectors.vector)
+    return Coded(payload, layer_checksum(job.cells, job.vectors, symbols))
+
+
+def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes) -> int:
+    """Decode one inter layer into the state; returns the checksum of what was found. Raises StreamError."""
+    flags, q, data = open_payload(payload)
+    rows, cols = state.cells.shape
+    reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=rows * cols * (4 * SAMPLES + 12))
+    cells = state.cells.copy() if flags & _SAME_MAP else read_map(reader, state.layer, state.cells)
+    if not cells.any():
+        raise StreamError("a layer codes no cell")
+    places = places_of(cells)
+    if flags & _ALL_STILL:
+        vectors = Vectors.still(places)
+    else:
+        vectors = read_vectors(reader, state.layer, places, _before(state, cells), state.geometry.cells)
+    at = Positions(cell_tensor(cells, brain.device))
+    modes = _position_modes(vectors, cells, state, at)
+    symbols = read_symbols(brain, _kind(state.layer), at, at.pick(state.symbols), modes, q, reader)
+    prediction = predict(state, plate, modes, at)
+    pictures = synthesise(brain, _kind(state.layer), at, symbols, prediction, q)
+    state.commit(cells, at, symbols, pictures, vectors.mode, vectors.vector)
+    return layer_checksum(cells, vectors, symbols)
+
+
+def open_payload(payload: bytes) -> tuple[int, int, bytes]:
+    if len(payload) < HEADER:
+        raise StreamError(f"layer payload of {len(payload)} bytes")
+    flags, q = payload[0], payload[1]
+    if flags & _RESERVED or q >= QUALITIES:
+        raise StreamError(f"layer header {payload[:HEADER].hex()} is not valid")
+    return flags, q, payload[HEADER:]
+
+
+def close_payload(brain: Brain, writer: SymbolWriter, flags: int, q: int) -> bytes:
+    if brain.counts is not None:
+        rows, symbols = writer.collected()
+        count_symbols(rows.tolist(), symbols.tolist(), brain.counts)
+    data, zeros = writer.finish()
+    return bytes((flags | zeros << 1, q)) + data
+
+
+def encode_symbols(
+    brain: Brain,
+    kind: Kind,
+    at: Positions,
+    job: Job,
+    prediction: Tensor,
+    before: Tensor,
+    modes: Modes,
+    writer: SymbolWriter,
+) -> tuple[Tensor, Tensor]:
+    """Analysis, quantisation and synthesis: (symbols (N,96), picture blocks (N,96)); the symbols go to the writer."""
+    nets = brain.nets
+    q = torch.full((len(at),), float(job.q), device=brain.device)
+    fine = (
+        torch.from_numpy(job.importance)
+        .to(brain.device)
+        .repeat_interleave(2, 0)
+        .repeat_interleave(2, 1)[None, ..., None]
+    )
+    blocks = at.pick(to_blocks(*job.picture))
+    latent = nets.analysis_of(kind)(blocks - prediction, prediction, fine, q, at)
+    entropy = nets.entropy_of(kind)
+    shared = entropy.index.begin(before, side_features(kind, q, modes, at))
+    scale = step_size(q).unsqueeze(1) / 16
+    symbols, values = torch.zeros_like(latent), torch.zeros_like(latent)
+    for step in steps(at):
+        index, rows = _index(entropy, shared, symbols, step, at)
+        mean = entropy.mean(values, scale, step, at)
+        coded = quantise(latent[rows, step.start : step.end] - mean, table_scale(index), job.thrift)
+        coded = torch.where(index < 1, 0.0, coded.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))
+        symbols[rows, step.start : step.end] = coded
+        values[rows, step.start : step.end] = coded + mean
+        kept = index >= 1
+        writer.add(index[kept].cpu().numpy().astype(np.int64), coded[kept].cpu().numpy().astype(np.int64))
+    return symbols, nets.synthesis_of(kind)(values, prediction, q, at)
+
+
+def _index(
+    entropy: EntropyModel, shared: Tensor, symbols: Tensor, step: Step, at: Positions
+) -> tuple[Tensor, Tensor | slice]:
+    rows: Tensor | slice = slice(None) if step.rows is None else step.rows
+    return entropy.index(shared, symbols, step, at), rows
+
+
+def read_symbols(
+    brain: Brain, kind: Kind, at: Positions, before: Tensor, modes: Modes, q: int, reader: SymbolReader
+) -> Tensor:
+    """The parse: integers only. (N,96) float32 holding integers."""
+    entropy = brain.nets.entropy_of(kind)
+    quality = torch.full((len(at),), float(q), device=brain.device)
+    shared = entropy.index.begin(before, side_features(kind, quality, modes, at))
+    symbols = torch.zeros(len(at), SAMPLES, device=brain.device)
+    for step in steps(at):
+        index, rows = _index(entropy, shared, symbols, step, at)
+        numbers = index.cpu().numpy().astype(np.int64)
+        found = np.zeros(numbers.shape, np.float32)
+        found[numbers >= 1] = reader.read(numbers[numbers >= 1])
+        if found.size and np.abs(found).max() > SYMBOL_LIMIT:
+            raise StreamError("a latent symbol is out of range")
+        symbols[rows, step.start : step.end] = torch.from_numpy(found).to(brain.device)
+    return symbols
+
+
+def synthesise(brain: Brain, kind: Kind, at: Positions, symbols: Tensor, prediction: Tensor, q: int) -> Tensor:
+    """Symbols to picture blocks (N,96): means, then the layer's decoder. Float32 throughout, for it writes a plane."""
+    entropy = brain.nets.entropy_of(kind)
+    quality = torch.full((len(at),), float(q), device=brain.device)
+    scale = step_size(quality).unsqueeze(1) / 16
+    values = torch.zeros_like(symbols)
+    for step in steps(at):
+        mean = entropy.mean(values, scale, step, at)
+        rows: Tensor | slice = slice(None) if step.rows is None else step.rows
+        values[rows, step.start : step.end] = symbols[rows, step.start : step.end] + mean
+    return brain.nets.synthesis_of(kind)(values, prediction, quality, at)

@@ -1,0 +1,200 @@
+"""All learned parts in one module, and one layer's way through them. The same code trains, encodes and decodes.
+
+Three kinds of layer: the *plate* (intra: nothing to predict from), the *foreground* and the *background* (both inter).
+One analysis serves foreground and background, two decoders reconstruct them; the plate has nets of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.codec.blocks import Positions
+from pipeline.codec.entropy import SIDE, IndexNet, MeanNet, logistic_bits, steps, table_scale
+from pipeline.codec.nets import Analysis, Enhancement, Synthesis, step_size
+
+Kind = Literal["plate", "foreground", "background"]
+
+# Rate-distortion in one number: bits + squared error * LAMBDA / step^2. High-rate theory gives 8.7 for a uniform
+# quantiser.
+LAMBDA = 8.7
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """What a layer's positions are predicted from, as integers known to both ends. All (N,) int64.
+
+    `mode`: 0 the plane in place, 1 the plane moved, 2 the plate (plates themselves: 0). `vector` (N,2) quarter pixels.
+    """
+
+    mode: Tensor
+    vector: Tensor
+    split: Tensor
+    coded_before: Tensor
+    age: Tensor  # frames since the key frame
+
+    @classmethod
+    def still(cls, at: Positions) -> Modes:
+        """Nothing moves, nothing was coded before: a plate."""
+        zero = at.index.new_zeros(len(at))
+        return cls(zero, zero.new_zeros(len(at), 2), zero, zero, zero)
+
+
+def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
+    """The index net's side inputs, (N,SIDE) float32 integers 0..255. Normative."""
+    n = len(at)
+    side = torch.zeros(n, SIDE, device=at.index.device)
+    side[:, 0] = 0.0 if kind == "background" else 255.0
+    side[:, 1] = q * 4
+    for place, mode in ((2, 1), (3, 2), (4, 0)):
+        side[:, place] = (modes.mode == mode) * 255
+    side[:, 5:7] = modes.vector.abs().clamp(max=63) * 4
+    side[:, 7] = modes.split * 255
+    side[:, 8] = modes.coded_before * 255
+    side[:, 9] = _coded_neighbours(at) * 31
+    side[:, 10] = (at.row % 2) * 255
+    side[:, 11] = (at.col % 2) * 255
+    side[:, 12] = (modes.age == 0) * 255
+    side[:, 13] = modes.age.clamp(max=15) * 17
+    return side
+
+
+def _coded_neighbours(at: Positions) -> Tensor:
+    """How many of the eight cells around a position's cell are coded too."""
+    cells = at.cells.float()[:, None]
+    around = torch.nn.functional.conv2d(cells, cells.new_ones(1, 1, 3, 3), padding=1) - cells
+    fine = around.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    return fine.flatten()[at.index]
+
+
+class EntropyModel(nn.Module):
+    """Index net and mean net of one family of layers (intra or inter)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.index = IndexNet()
+        self.mean = MeanNet()
+
+
+def family_of(kind: Kind) -> str:
+    """Plates are intra coded, the layers above them inter."""
+    return "intra" if kind == "plate" else "inter"
+
+
+class CodecNets(nn.Module):
+    """The codec's parameters."""
+
+    def __init__(
+        self,
+        *,
+        inter_channels: int = 96,
+        intra_channels: int = 128,
+        depth: tuple[int, int] = (3, 4),
+        enhancement: Enhancement = "mgfe",
+    ) -> None:
+        super().__init__()
+        analysis_depth, synthesis_depth = depth
+        self.analysis = nn.ModuleDict(
+            {
+                "intra": Analysis(intra_channels, analysis_depth, enhancement=enhancement),
+                "inter": Analysis(inter_channels, analysis_depth, enhancement=enhancement),
+            }
+        )
+        self.synthesis = nn.ModuleDict(
+            {
+                "plate": Synthesis(intra_channels, synthesis_depth),
+                "foreground": Synthesis(inter_channels, synthesis_depth),
+                "background": Synthesis(inter_channels, synthesis_depth),
+            }
+        )
+        self.entropy = nn.ModuleDict({"intra": EntropyModel(), "inter": EntropyModel()})
+
+    def analysis_of(self, kind: Kind) -> Analysis:
+        return cast(Analysis, self.analysis[family_of(kind)])
+
+    def synthesis_of(self, kind: Kind) -> Synthesis:
+        return cast(Synthesis, self.synthesis[kind])
+
+    def entropy_of(self, kind: Kind) -> EntropyModel:
+        return cast(EntropyModel, self.entropy[family_of(kind)])
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInput:
+    """One layer of a batch of pictures, at its N positions. `blocks` and `prediction` (N,96) grey levels."""
+
+    kind: Kind
+    at: Positions
+    blocks: Tensor
+    prediction: Tensor
+    importance: Tensor  # (B,rows,cols,1) 0..1
+    before: Tensor  # (N,96) symbols at the place in the last frame of this layer
+    modes: Modes
+    q: Tensor  # (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerLoss:
+    """`pictures` (N,96) grey levels; `symbols` (N,96); bits (N,): of the symbols as coded, and their smooth
+    stand-in."""
+
+    pictures: Tensor
+    symbols: Tensor
+    bits: Tensor
+    smooth_bits: Tensor
+
+
+def quantise(values: Tensor, scale: Tensor, strength: float = 1.0) -> Tensor:
+    """Rate-distortion-optimised rounding: of the nearest integer and the one towards zero, the cheaper by
+    error^2 + bits / LAMBDA, in units of the step."""
+    nearest = values.round()
+    lower = values.trunc()
+    rate = strength / LAMBDA
+    cost_nearest = (values - nearest).square() + rate * logistic_bits(nearest, scale)
+    cost_lower = (values - lower).square() + rate * logistic_bits(lower, scale)
+    return torch.where(cost_lower < cost_nearest, lower, nearest)
+
+
+def train_layer(nets: CodecNets, x: LayerInput) -> LayerLoss:
+    """A layer through analysis, quantisation and synthesis, differentiable.
+
+    The entropy model learns from the symbols as they will be coded, the analysis from a noisy stand-in (their gradients
+    never mix), the synthesis straight through the rounding.
+    """
+    entropy = nets.entropy_of(x.kind)
+    latent_in = nets.analysis_of(x.kind)(x.blocks - x.prediction, x.prediction, x.importance, x.q, x.at)
+    with torch.autocast(latent_in.device.type, enabled=False):
+        latent_in = latent_in.float()
+        shared = entropy.index.begin(x.before, side_features(x.kind, x.q, x.modes, x.at))
+        scale_of_step = step_size(x.q).unsqueeze(1) / 16
+        latent = torch.zeros_like(latent_in)
+        symbols = torch.zeros_like(latent_in)
+        bits = latent_in.new_zeros(len(x.at))
+        smooth = latent_in.new_zeros(len(x.at))
+        for step in steps(x.at):
+            rows = slice(None) if step.rows is None else step.rows
+            if step.rows is not None and step.rows.numel() == 0:
+                continue
+            index = entropy.index(shared, symbols, step, x.at)
+            mean = entropy.mean(latent, scale_of_step, step, x.at)
+            centred = latent_in[rows, step.start : step.end] - mean
+            scale = table_scale(index)
+            with torch.no_grad():
+                # A floor under the scale: else a table that predicts zero makes the quantiser produce zero, and both
+                # stay.
+                coded = quantise(centred, scale.clamp(min=0.12))
+            noisy = centred + torch.empty_like(centred).uniform_(-0.5, 0.5)
+            step_bits = logistic_bits(coded, scale).sum(1)
+            step_smooth = logistic_bits(noisy, scale.detach()).sum(1)
+            through = coded + centred - centred.detach() + mean
+            place = torch.arange(len(x.at), device=latent.device) if step.rows is None else step.rows
+            pad = (step.start, latent.shape[1] - step.end)
+            latent = latent.index_add(0, place, nn.functional.pad(through, pad))
+            symbols = symbols.index_add(0, place, nn.functional.pad(coded, pad))
+            bits = bits.index_add(0, place, step_bits)
+            smooth = smooth.index_add(0, place, step_smooth)
+    pictures = nets.synthesis_of(x.kind)(latent, x.prediction, x.q, x.at)
+    return LayerLoss(pictures, symbols, bits, smooth)

@@ -1,0 +1,83 @@
+"""Block motion: quarter-pel interpolation in integers (so that it is the same everywhere), and the encoder's search.
+
+Vectors are (dy, dx) in quarter luma pixels and point from the current block into the reference. Interpolation is
+HEVC's: 8 taps on luma, 4 taps at eighth-pel on chroma, ITU-T H.265 tables 8-11 and 8-12; every sum stays below 2^24,
+so float32 holds it exactly on any device.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+MAX_VECTOR = 511  # quarter pixels, either way
+
+_LUMA_TAPS = torch.tensor(
+    [
+        [0, 0, 0, 64, 0, 0, 0, 0],
+        [-1, 4, -10, 58, 17, -5, 1, 0],
+        [-1, 4, -11, 40, 40, -11, 4, -1],
+        [0, 1, -5, 17, 58, -10, 4, -1],
+    ],
+    dtype=torch.float32,
+)
+_CHROMA_TAPS = torch.tensor(
+    [[0, 64, 0, 0], [-2, 58, 10, -2], [-4, 54, 16, -2], [-6, 46, 28, -4],
+     [-4, 36, 36, -4], [-4, 28, 46, -6], [-2, 16, 54, -4], [-2, 10, 58, -2]],
+    dtype=torch.float32,
+)  # fmt: skip
+
+
+def _interpolate(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size: int, taps: Tensor) -> Tensor:
+    """Blocks of `size` at (top, left), in units of 1/len(taps) of a sample -> (N, size*size) float32 integers.
+
+    `plane` (B,H,W) uint8, `picture` (N,) which of the B. Beyond the border the edge sample repeats.
+    """
+    fractions, length = taps.shape
+    reach = length // 2 - 1
+    _, height, width = plane.shape
+    span = torch.arange(size + length - 1, device=plane.device) - reach
+    rows = (torch.div(top, fractions, rounding_mode="floor")[:, None] + span).clamp(0, height - 1)
+    cols = (torch.div(left, fractions, rounding_mode="floor")[:, None] + span).clamp(0, width - 1)
+    patch = plane[picture[:, None, None], rows[:, :, None], cols[:, None, :]].float()
+    taps = taps.to(plane.device)
+    across = taps[left % fractions]
+    down = taps[top % fractions]
+    lines = torch.stack([patch[:, :, k : k + size] * across[:, k, None, None] for k in range(length)]).sum(0)
+    blocks = torch.stack([lines[:, k : k + size] * down[:, k, None, None] for k in range(length)]).sum(0)
+    return torch.floor((blocks + 2048) / 4096).clamp(0, 255).flatten(1)
+
+
+def fetch(planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, col: Tensor, vector: Tensor) -> Tensor:
+    """Prediction of latent positions from a reference: (N,96) float32 holding integers.
+
+    `planes` (B,H,W), (B,H/2,W/2) x2 uint8; `picture`, `row`, `col` (N,) int64; `vector` (N,2) int64 quarter pixels.
+    """
+    dy, dx = vector[:, 0], vector[:, 1]
+    luma = fetch_luma(planes[0], picture, row, col, vector)
+    chroma = [_interpolate(p, picture, row * 32 + dy, col * 32 + dx, 4, _CHROMA_TAPS) for p in planes[1:]]
+    return torch.cat((luma, *chroma), dim=1)
+
+
+def fetch_luma(plane: Tensor, picture: Tensor, row: Tensor, col: Tensor, vector: Tensor) -> Tensor:
+    """The luma part of `fetch`: (N,64)."""
+    return _interpolate(plane, picture, row * 32 + vector[:, 0], col * 32 + vector[:, 1], 8, _LUMA_TAPS)
+
+
+class FlowSearch:
+    """Dense optical flow (OpenCV DIS) as the source of candidate vectors. One per encoder: it keeps its buffers."""
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+
+    def block_medians(self, current: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """Luma (H,W), multiples of 8 -> (H/8, W/8, 2) int64 (dy, dx) in quarter pixels."""
+        flow = self._dis.calc(current, reference, None)
+        h, w = current.shape
+        blocks = flow.reshape(h // 8, 8, w // 8, 8, 2).transpose(0, 2, 1, 3, 4).reshape(h // 8, w // 8, 64, 2)
+        middle = np.median(blocks[:, :, ::3], axis=2)
+        limit = MAX_VECTOR - 8
+        return np.clip(np.rint(middle[..., ::-1] * 4), -limit, limit).astype(np.int64)

@@ -1,0 +1,204 @@
+"""The transforms: mask-guided analysis, and a synthesis for each layer. Float; knows nothing of entropy coding.
+
+The method is that of "ROI-based Deep Image Compression with Implicit Bit Allocation" (arXiv 2511.08918): the encoder
+sees the importance map through mask-guided feature enhancement (MGFE: region-adaptive attention, RAA, and
+frequency-spatial collaborative attention, FSCA), a region-weighted loss teaches it where the bits go, and foreground
+and background are reconstructed by two decoders. The paper's text beyond its abstract is not public; the insides of
+RAA's surroundings and of FSCA are ours.
+
+Beside each net runs a *linear path*: a projection of 96-sample blocks onto their principal components (KLT). The nets'
+last layers begin at zero, so an untrained codec is a KLT codec and training only improves on it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.codec.blocks import CHROMA_WEIGHT, LUMA, SAMPLES, Positions
+
+LATENT = SAMPLES
+QUALITIES = 64  # integer quality steps, 12 to the octave
+Enhancement = Literal["mgfe", "raa", "fsca", "none"]
+
+
+def step_size(q: Tensor) -> Tensor:
+    """Quantiser step in grey levels of an orthonormal transform: 128 at q=0, 3.4 at q=63."""
+    return 128.0 * torch.exp2(-q.float() / 12.0)
+
+
+def _zero(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Curve(nn.Module):
+    """A learned vector for every quality, linear between nine knots; zero at the start."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.knots = nn.Parameter(torch.zeros(9, channels))
+
+    def forward(self, q: Tensor) -> Tensor:
+        """(N,) -> (N, channels)."""
+        place = q.float() * (8.0 / (QUALITIES - 1))
+        low = place.floor().clamp(0, 7)
+        part = (place - low).unsqueeze(1)
+        index = low.long()
+        return self.knots[index] * (1 - part) + self.knots[index + 1] * part
+
+
+class SpatialMix(nn.Module):
+    """Depthwise 3x3 over the grid of coded cells."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, features: Tensor, at: Positions) -> Tensor:
+        grid = at.spread(features).permute(0, 3, 1, 2)  # NHWC memory seen as NCHW: channels-last without a copy
+        return at.pick(self.conv(grid).permute(0, 2, 3, 1))
+
+
+class Block(nn.Module):
+    """Depthwise-separable residual block, then a gated pointwise pair, also residual."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(channels, channels)
+        self.mix = SpatialMix(channels)
+        self.leave = nn.Linear(channels, channels)
+        self.widen = nn.Linear(channels, 2 * channels)
+        self.narrow = nn.Linear(channels, channels)
+        for layer in (self.leave, self.narrow):
+            nn.init.normal_(layer.weight, std=0.3 / math.sqrt(channels))
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, at: Positions) -> Tensor:
+        x = x + self.leave(self.mix(F.leaky_relu(self.enter(x), 0.1), at))
+        gate, value = self.widen(x).chunk(2, dim=1)
+        return x + self.narrow(F.relu(gate) * value)
+
+
+class RegionAttention(nn.Module):
+    """RAA: m = sigmoid(conv3x3(conv3x3(mask))), f' = f * m. Doubled, so that the gate begins open, at one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 16, 3, padding=1)
+        self.second = nn.Conv2d(16, channels, 3, padding=1)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, importance: Tensor, at: Positions) -> Tensor:
+        """`importance` (B,rows,cols,1) in 0..1 at latent resolution -> gates (N,channels)."""
+        inner = F.leaky_relu(self.first(importance.permute(0, 3, 1, 2)), 0.1)
+        return 2 * torch.sigmoid(at.pick(self.second(inner).permute(0, 2, 3, 1)))
+
+
+class FrequencySpatialAttention(nn.Module):
+    """FSCA: a frequency branch (DCT of 4x4 windows of positions, a gate a frequency and channel) and a spatial branch
+    (depthwise gate) that weigh each other. Analysis only, so that the decoders' tiling stays free."""
+
+    WINDOW = 4
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        n = self.WINDOW
+        k = torch.arange(n).float()
+        basis = torch.cos(math.pi * (k[None, :] + 0.5) * k[:, None] / n) * math.sqrt(2 / n)
+        basis[0] /= math.sqrt(2)
+        self.dct: Tensor
+        self.register_buffer("dct", torch.kron(basis, basis), persistent=False)
+        self.frequency_gate = nn.Parameter(torch.zeros(n * n, channels))
+        self.spatial_gate = SpatialMix(channels)
+        self.fuse_frequency = nn.Linear(channels, channels)
+        self.fuse_spatial = nn.Linear(channels, channels)
+        self.out = _zero(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, at: Positions) -> Tensor:
+        n = self.WINDOW
+        pad_rows, pad_cols = -at.rows % n, -at.cols % n
+        grid = F.pad(at.spread(x), (0, 0, 0, pad_cols, 0, pad_rows))
+        b, rows, cols, c = grid.shape
+        windows = grid.view(b, rows // n, n, cols // n, n, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, n * n, c)
+        dct = self.dct.to(x.dtype)
+        spectrum = (dct @ windows) * (2 * torch.sigmoid(self.frequency_gate)).to(x.dtype)
+        back = (dct.T @ spectrum).view(b, rows // n, cols // n, n, n, c).permute(0, 1, 3, 2, 4, 5)
+        frequency = at.pick(back.reshape(b, rows, cols, c)[:, : at.rows, : at.cols])
+        spatial = x * torch.sigmoid(self.spatial_gate(x, at))
+        fused = frequency * torch.sigmoid(self.fuse_spatial(spatial)) + spatial * torch.sigmoid(
+            self.fuse_frequency(frequency)
+        )
+        return x + self.out(fused)
+
+
+def _weighted(blocks: Tensor) -> Tensor:
+    return torch.cat((blocks[:, :LUMA], blocks[:, LUMA:] * CHROMA_WEIGHT), dim=1)
+
+
+class Analysis(nn.Module):
+    """Residual and prediction of the coded positions -> latent in units of the quantiser step."""
+
+    def __init__(self, channels: int, depth: int, *, enhancement: Enhancement = "mgfe") -> None:
+        super().__init__()
+        self.basis: Tensor
+        self.register_buffer("basis", torch.eye(LATENT))  # rows: principal components of weighted blocks
+        self.enter = nn.Linear(2 * SAMPLES, channels)
+        self.quality = Curve(channels)
+        self.blocks = nn.ModuleList(Block(channels) for _ in range(depth))
+        raa, fsca = enhancement in ("mgfe", "raa"), enhancement in ("mgfe", "fsca")
+        self.regions = nn.ModuleList(RegionAttention(channels) for _ in range(depth if raa else 0))
+        self.attention = nn.ModuleList(FrequencySpatialAttention(channels) for _ in range(depth if fsca else 0))
+        self.linear_region = RegionAttention(LATENT) if raa else None
+        self.leave = _zero(nn.Linear(channels, LATENT))
+        self.gain = Curve(LATENT)
+
+    def forward(self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: Positions) -> Tensor:
+        """`residual`, `prediction` (N,96) grey levels; `importance` (B,rows,cols,1) 0..1; `q` (N,) -> (N,96)."""
+        weighted = _weighted(residual)
+        x = self.enter(torch.cat((weighted / 16, (prediction - 128) / 64), dim=1))
+        x = x * torch.exp(self.quality(q)).to(x.dtype)
+        for i, block in enumerate(self.blocks):
+            if self.regions:
+                x = x * self.regions[i](importance, at).to(x.dtype)
+            if self.attention:
+                x = self.attention[i](x, at)
+            x = block(x, at)
+        with torch.autocast(x.device.type, enabled=False):  # large coefficients do not survive bf16
+            linear = weighted.float() @ self.basis.T
+        if self.linear_region is not None:
+            linear = linear * self.linear_region(importance, at)
+        latent = linear + 16 * self.leave(x).float()
+        return latent * torch.exp(self.gain(q)) / step_size(q).unsqueeze(1)
+
+
+class Synthesis(nn.Module):
+    """Quantised latent and prediction of a layer's positions -> picture blocks, in grey levels, not yet rounded."""
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__()
+        self.basis: Tensor
+        self.register_buffer("basis", torch.eye(LATENT))
+        self.enter = nn.Linear(LATENT + SAMPLES, channels)
+        self.quality = Curve(channels)
+        self.blocks = nn.ModuleList(Block(channels) for _ in range(depth))
+        self.leave = _zero(nn.Linear(channels, SAMPLES))
+        self.gain = Curve(LATENT)
+
+    def forward(self, latent: Tensor, prediction: Tensor, q: Tensor, at: Positions) -> Tensor:
+        """`latent` (N,96) in quantiser steps, `prediction` (N,96) grey levels, `q` (N,) -> (N,96)."""
+        values = latent * torch.exp(self.gain(q)) * step_size(q).unsqueeze(1)
+        x = self.enter(torch.cat((values / 16, (prediction - 128) / 64), dim=1))
+        x = x * torch.exp(self.quality(q)).to(x.dtype)
+        for block in self.blocks:
+            x = block(x, at)
+        with torch.autocast(x.device.type, enabled=False):
+            linear = values.float() @ self.basis
+        linear = torch.cat((linear[:, :LUMA], linear[:, LUMA:] / CHROMA_WEIGHT), dim=1)
+        return prediction + linear + 16 * self.leave(x).float()

@@ -1,0 +1,73 @@
+"""The plate: a clean picture of the scene, coded at the head of every segment in the foreground layer.
+
+byte 0   bits 1-3: state bytes left out; the rest zero
+byte 1   quality 0..63
+2..5     checksum of what a decoder must find, little-endian
+rest     one entropy-coded stream: the map of cells never yet seen empty, then the symbols of all cells
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pipeline.codec.blocks import SAMPLES, Positions, to_planes
+from pipeline.codec.layer import (
+    HEADER,
+    Brain,
+    Job,
+    close_payload,
+    encode_symbols,
+    layer_checksum,
+    open_payload,
+    read_symbols,
+    synthesise,
+)
+from pipeline.codec.maps import Vectors, read_map, write_map
+from pipeline.codec.model import Modes
+from pipeline.codec.rans import SymbolReader, SymbolWriter
+from pipeline.codec.state import Cells, Geometry, Planes, cell_tensor
+from pipeline.errors import StreamError
+from pipeline.types import Layer
+
+CHECKSUM = 4
+
+
+def _whole(geometry: Geometry, device: torch.device) -> tuple[Cells, Positions]:
+    cells = np.ones(geometry.cells, np.bool_)
+    return cells, Positions(cell_tensor(cells, device))
+
+
+def _picture(blocks: torch.Tensor, at: Positions) -> Planes:
+    return to_planes(at.spread(blocks).round().clamp(0, 255).to(torch.uint8))
+
+
+def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: Cells, q: int) -> tuple[bytes, Planes]:
+    """(payload, the plate as a decoder will have it). `unclean` marks cells never yet seen without an object."""
+    cells, at = _whole(geometry, brain.device)
+    job = Job(picture, cells, Vectors.still(np.zeros((0, 2), np.int64)), np.ones(cells.shape, np.float32), q)
+    writer = SymbolWriter(brain.tables)
+    write_map(writer, Layer.FOREGROUND, unclean, np.zeros_like(unclean))
+    grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
+    before = torch.zeros_like(grey)
+    symbols, blocks = encode_symbols(brain, "plate", at, job, grey, before, Modes.still(at), writer)
+    payload = close_payload(brain, writer, 0, q)
+    checksum = layer_checksum(unclean, job.vectors, symbols).to_bytes(CHECKSUM, "little")
+    return payload[:HEADER] + checksum + payload[HEADER:], _picture(blocks, at)
+
+
+def decode_plate(brain: Brain, geometry: Geometry, payload: bytes) -> tuple[Planes, Cells]:
+    """(the plate, its unclean cells). Raises StreamError, also when the decoded symbols are not those that were
+    coded."""
+    if len(payload) < HEADER + CHECKSUM:
+        raise StreamError(f"plate of {len(payload)} bytes")
+    flags, q, data = open_payload(payload[:HEADER] + payload[HEADER + CHECKSUM :])
+    cells, at = _whole(geometry, brain.device)
+    reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=cells.size * (4 * SAMPLES + 1))
+    unclean = read_map(reader, Layer.FOREGROUND, np.zeros_like(cells))
+    grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
+    symbols = read_symbols(brain, "plate", at, torch.zeros_like(grey), Modes.still(at), q, reader)
+    found = layer_checksum(unclean, Vectors.still(np.zeros((0, 2), np.int64)), symbols)
+    if found != int.from_bytes(payload[HEADER : HEADER + CHECKSUM], "little"):
+        raise StreamError("the plate's symbols do not match their checksum")
+    return _picture(synthesise(brain, "plate", at, symbols, grey, q), at), unclean

@@ -1,0 +1,124 @@
+"""What both ends keep between frames. A layer's state is changed by decoding alone, so encoder and decoder never
+drift."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.codec.blocks import SAMPLES, Positions, to_blocks, to_planes
+from pipeline.types import CELL, Frame, Layer, cell_grid
+
+Planes = tuple[Tensor, Tensor, Tensor]
+Cells = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Sizes of a stream's pictures: as shown, and padded to whole cells."""
+
+    height: int
+    width: int
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        return cell_grid(self.height, self.width)
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        rows, cols = self.cells
+        return rows * CELL, cols * CELL
+
+    def pad(self, frame: Frame, device: torch.device) -> Planes:
+        """A frame's planes as (1,H,W) uint8 tensors of whole cells; the edge sample repeats."""
+        height, width = self.padded
+        planes = []
+        for plane, h, w in (
+            (frame.y, height, width),
+            (frame.u, height // 2, width // 2),
+            (frame.v, height // 2, width // 2),
+        ):
+            whole = np.pad(plane, ((0, h - plane.shape[0]), (0, w - plane.shape[1])), mode="edge")
+            planes.append(torch.from_numpy(whole)[None].to(device))
+        return planes[0], planes[1], planes[2]
+
+    def crop(self, planes: Planes) -> tuple[npt.NDArray[np.uint8], ...]:
+        """The inverse of `pad`: contiguous numpy planes."""
+        h, w = self.height, self.width
+        sizes = ((h, w), (-(-h // 2), -(-w // 2)), (-(-h // 2), -(-w // 2)))
+        return tuple(
+            np.ascontiguousarray(p[0, :rows, :cols].cpu().numpy())
+            for p, (rows, cols) in zip(planes, sizes, strict=True)
+        )
+
+
+def grey(geometry: Geometry, device: torch.device) -> Planes:
+    """Planes of mid grey: what there is before a plate."""
+    h, w = geometry.padded
+    shapes = ((1, h, w), (1, h // 2, w // 2), (1, h // 2, w // 2))
+    y, u, v = (torch.full(shape, 128, dtype=torch.uint8, device=device) for shape in shapes)
+    return y, u, v
+
+
+def cell_tensor(cells: Cells, device: torch.device) -> Tensor:
+    """(rows, cols) bool -> (1, rows, cols) tensor."""
+    return torch.from_numpy(cells)[None].to(device)
+
+
+def mix(cells: Tensor, chosen: Planes, other: Planes) -> Planes:
+    """`chosen` where `cells` (1,rows,cols) are set, `other` elsewhere."""
+    mixed = []
+    for size, a, b in zip((CELL, CELL // 2, CELL // 2), chosen, other, strict=True):
+        mask = cells.repeat_interleave(size, 1).repeat_interleave(size, 2)
+        mixed.append(torch.where(mask, a, b))
+    return mixed[0], mixed[1], mixed[2]
+
+
+class LayerState:
+    """One layer: its plane, and what the last frame coded where."""
+
+    def __init__(self, layer: Layer, geometry: Geometry, device: torch.device) -> None:
+        self.layer, self.geometry, self.device = layer, geometry, device
+        self.reset(grey(geometry, device))
+
+    def reset(self, plate: Planes) -> None:
+        """A key frame: the plane is the plate, and nothing was coded before."""
+        rows, cols = self.geometry.cells
+        self.plane: Planes = plate
+        self.cells: Cells = np.zeros((rows, cols), np.bool_)
+        self.symbols = torch.zeros(1, rows * 2, cols * 2, SAMPLES, device=self.device)
+        self.mode: Ints = np.full((rows, cols), -1, np.int64)
+        self.vector: Ints = np.zeros((rows, cols, 2), np.int64)
+        self.age = 0
+
+    def commit(self, cells: Cells, at: Positions, symbols: Tensor, blocks: Tensor, mode: Ints, vector: Ints) -> None:
+        """A coded frame. `symbols` (N,96), `blocks` (N,96) grey levels, `mode` (n,), `vector` (n,4,2) of the coded
+        cells."""
+        grid = to_blocks(*self.plane)
+        flat = grid.view(-1, SAMPLES).index_copy(0, at.index, blocks)
+        self.plane = to_planes(flat.view_as(grid).round().clamp(0, 255).to(torch.uint8))
+        self.symbols = at.spread(symbols)
+        self.mode = np.full(cells.shape, -1, np.int64)
+        self.mode[cells] = mode
+        self.vector = np.zeros((*cells.shape, 2), np.int64)
+        self.vector[cells] = vector[:, 0]
+        self.cells = cells
+        self.age += 1
+
+    def commit_empty(self) -> None:
+        """A frame in which this layer coded nothing."""
+        if self.cells.any():
+            self.symbols = torch.zeros_like(self.symbols)
+            self.mode.fill(-1)
+            self.vector.fill(0)
+            self.cells = np.zeros_like(self.cells)
+        self.age += 1
+
+    def restore(self, cells: Cells, plate: Planes) -> None:
+        """Outside `cells` the plane becomes the plate again: what leaves the foreground leaves no ghost."""
+        self.plane = mix(cell_tensor(cells, self.device), self.plane, plate) if cells.any() else plate

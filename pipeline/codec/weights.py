@@ -1,0 +1,82 @@
+"""Weights and tables on disk: safetensors, never a pickle, found by the fingerprint that stands in every stream's
+header.
+
+Several files can lie side by side in `weights/`; the newest (by name) encodes, any decodes what it coded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pipeline.codec.layer import Brain
+from pipeline.codec.model import CodecNets
+from pipeline.codec.tables import Tables
+from pipeline.errors import CodecError
+
+FOLDER = Path(__file__).parent / "weights"
+FINGERPRINT = 8
+
+
+def fingerprint(tensors: dict[str, torch.Tensor]) -> bytes:
+    """First eight bytes of a SHA-256 over names, shapes and values."""
+    digest = hashlib.sha256(b"fovea codec 1")
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous().cpu()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.digest()[:FINGERPRINT]
+
+
+def save(path: Path, nets: CodecNets, tables: Tables, shape: dict[str, object]) -> bytes:
+    """Write a weights file; returns its fingerprint. `shape`: the arguments of CodecNets."""
+    tensors = {name: value.contiguous().cpu() for name, value in nets.state_dict().items()} | tables.pack()
+    mark = fingerprint(tensors)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, metadata={"fingerprint": mark.hex(), "nets": json.dumps(shape)})
+    return mark
+
+
+def available(folder: Path = FOLDER) -> dict[bytes, Path]:
+    """Fingerprint -> file, the newest last."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                found[bytes.fromhex(file.metadata()["fingerprint"])] = path
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise CodecError(f"{path.name}: not a weights file: {error}") from error
+    return found
+
+
+def newest(folder: Path = FOLDER) -> bytes:
+    """Fingerprint of the weights that encode. Raises CodecError when there are none."""
+    found = available(folder)
+    if not found:
+        raise CodecError(f"no codec weights in {folder}: train some with `fovea train`")
+    return list(found)[-1]
+
+
+@lru_cache(maxsize=4)
+def load(mark: bytes, device: str, folder: Path = FOLDER) -> Brain:
+    """The nets of a fingerprint, ready for inference. Raises CodecError that names the missing weights."""
+    path = available(folder).get(mark)
+    if path is None:
+        raise CodecError(f"this stream needs codec weights {mark.hex()}, which are not in {folder}")
+    tensors = {}
+    with safe_open(path, framework="pt") as file:
+        shape = json.loads(file.metadata()["nets"])
+        for name in file.keys():  # noqa: SIM118 (not a dict)
+            tensors[name] = file.get_tensor(name)
+    if fingerprint(tensors) != mark:
+        raise CodecError(f"{path.name}: its content does not match its fingerprint {mark.hex()}")
+    nets = CodecNets(**shape)
+    nets.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("tables.")})
+    nets.eval().requires_grad_(False).to(device)
+    return Brain(nets, Tables.unpack(tensors), torch.device(device))

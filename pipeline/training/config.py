@@ -1,0 +1,32 @@
+"""What a training run is made of: `configs/train/*.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainConfig(BaseModel):
+    """One run. Sample files are cut on first use and kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    still: Path
+    moving: Path
+    validation: Path
+    enhancement: Literal["mgfe", "raa", "fsca", "none"] = "mgfe"
+    device: str = "cpu"
+    bf16: bool = True
+    batch: int = Field(default=8, ge=1)
+    steps: int = Field(default=60_000, ge=1)
+    minutes: float = Field(default=1e9, gt=0)  # stop after this long; a later run goes on from the saved state
+    rate: float = Field(default=1e-3, gt=0)
+    clip: float = Field(default=200.0, gt=0)  # of the gradient norm; 30 to 100 is usual
+    average: float = Field(default=0.999, ge=0, lt=1)  # of the weights, exponentially
+    held_back: int = Field(default=128, ge=0)  # still samples kept for validation
+    seed: int = 1
+    save_s: float = 180.0
+    report_s: float = 20.0
+    validate_every: int = 1000
