@@ -7,7 +7,8 @@ from pipeline.bitstream.faults import Fault
 from pipeline.bitstream.header import HEADER_BYTES, Header
 from pipeline.bitstream.inspection import StreamReport, inspect_stream
 from pipeline.bitstream.keyindex import KeyFrame
-from pipeline.bitstream.reader import ReadPacket, StreamReader
+from pipeline.bitstream.merge import ReadPacket
+from pipeline.bitstream.reader import StreamReader
 from pipeline.bitstream.writer import StreamWriter
 
 __all__ = [

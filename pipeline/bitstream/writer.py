@@ -38,8 +38,10 @@ class _Out:
         self.chunk(Kind.END, pack_end(EndIndex(self.frames, tuple(self.keys))), first=0)
 
     def _put(self, data: bytes) -> None:
-        self.file.write(data)
         self.offset += len(data)
+        left = memoryview(data)
+        while left:  # an unbuffered file may take less than it is given, on a full disk above all
+            left = left[self.file.write(left) :]
 
 
 class StreamWriter:
@@ -67,6 +69,11 @@ class StreamWriter:
         self._plate_copies = plate_copy
         self._copy: bytes = b""  # the plate that still has to be written a second time
         self._closed = False
+
+    @property
+    def pending(self) -> int:
+        """Packets that are appended and not yet written."""
+        return len(self._pending)
 
     def append(self, packet: Packet) -> bool:
         """Take the next packet; True if something was written. Raises ValueError on a packet that cannot follow."""

@@ -1,0 +1,122 @@
+"""Whether an archive is what its schema promises: rows against files, sizes, checksums, order. Changes nothing.
+
+Decoding is not its business; whoever wants symbols verified too passes `examine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from pipeline.bitstream import Fault, StreamReader
+from pipeline.errors import StreamError
+from pipeline.store.files import LOCK, SEGMENTS, SUFFIX, as_store_error, is_locked
+from pipeline.store.index import Segment, Store
+from pipeline.types import Layer
+
+Examine = Callable[[StreamReader], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFault:
+    """A broken invariant. `path` is relative to the store ('' for the index); `fault` says where in the file."""
+
+    path: str
+    fault: Fault
+
+
+def check(store: Store, *, examine: Examine | None = None) -> tuple[StoreFault, ...]:
+    """Verify the invariants of schema.sql; one entry a fault. `examine` is given a reader of each segment and adds what
+    it finds to the reader's faults; without it every packet is read once."""
+    faults: list[StoreFault] = []
+    segments = store.segments()
+    for segment in segments:
+        faults.extend(_check_segment(store, segment, examine or read_through))
+    faults.extend(_strangers(store, segments))
+    faults.extend(_overlaps(segments))
+    stray = store.stray_detections()
+    if stray:
+        faults.append(_whole("", f"{stray} detections belong to no segment of their camera"))
+    return tuple(faults)
+
+
+def read_through(reader: StreamReader) -> None:
+    """Read every packet and verify what the container alone can tell: the frames counted at the end, the index."""
+    for _ in reader.packets():
+        pass
+    reader.check_index()
+
+
+def _check_segment(store: Store, segment: Segment, examine: Examine) -> Iterator[StoreFault]:
+    paths = {layer: store.path(segment, layer) for layer in Layer}
+    names = {layer: str(path.relative_to(store.root)) for layer, path in paths.items()}
+    claimed = {Layer.FOREGROUND: segment.bytes_foreground}
+    if segment.has_background:
+        claimed[Layer.BACKGROUND] = segment.bytes_background
+    complete = True
+    for layer, want in claimed.items():
+        try:
+            size = paths[layer].stat().st_size
+        except OSError as error:
+            yield _whole(names[layer], error.strerror or str(error), layer)
+            complete &= layer is not Layer.FOREGROUND
+            continue
+        if size < want or (size > want and segment.state == "closed"):
+            yield _whole(names[layer], f"{size} bytes where the index says {want}", layer)
+    if not complete:
+        return
+    try:
+        with ExitStack() as stack:
+            reader = open_segment(store, segment, stack)
+            examine(reader)
+    except (StreamError, OSError) as error:
+        yield StoreFault(names[Layer.FOREGROUND], Fault(-1, Layer.FOREGROUND, getattr(error, "offset", -1), str(error)))
+        return
+    if reader.header.stream_id.hex() != segment.id:
+        yield _whole(names[Layer.FOREGROUND], f"the file holds stream {reader.header.stream_id.hex()}")
+    counted = reader.frames
+    if not reader.faults and (counted < segment.frames or (counted > segment.frames and segment.state == "closed")):
+        yield _whole(names[Layer.FOREGROUND], f"{counted} frames where the index says {segment.frames}")
+    for fault in reader.faults:
+        yield StoreFault(names[fault.layer or Layer.FOREGROUND], fault)
+
+
+def open_segment(store: Store, segment: Segment, stack: ExitStack, *, foreground_only: bool = False) -> StreamReader:
+    """A recovering reader of a segment, whose files the stack closes. Never opens the background if `foreground_only`.
+    Raises OSError, or StreamError if the file is no stream at all."""
+    foreground = stack.enter_context(open(store.path(segment, Layer.FOREGROUND), "rb"))  # noqa: SIM115 - the stack closes
+    background = None
+    if segment.has_background and not foreground_only:
+        try:
+            path = store.path(segment, Layer.BACKGROUND)
+            background = stack.enter_context(open(path, "rb"))  # noqa: SIM115
+        except FileNotFoundError:
+            background = None  # aging unlinks it while readers are at work; its frames are marked
+    return StreamReader(foreground, background, open_ended=segment.state != "closed")
+
+
+def _strangers(store: Store, segments: tuple[Segment, ...]) -> Iterator[StoreFault]:
+    known = {store.path(segment, layer) for segment in segments for layer in Layer}
+    root = store.root / SEGMENTS
+    with as_store_error(root):
+        found = sorted(path for path in root.rglob("*") if not path.is_dir() and path.name != LOCK)
+    busy = {path.parent for path in found if is_locked(path.parent)}  # a sink has files before it has their row
+    for path in found:
+        if path not in known and path.parent not in busy:
+            kind = "segment" if path.suffix in SUFFIX.values() else "stranger"
+            yield _whole(str(path.relative_to(store.root)), f"a {kind} that the index does not know")
+
+
+def _overlaps(segments: tuple[Segment, ...]) -> Iterator[StoreFault]:
+    ordered = sorted(segments, key=lambda s: (s.camera, s.epoch, s.first_pts_us))
+    for a, b in pairwise(ordered):
+        if (a.camera, a.epoch) == (b.camera, b.epoch) and a.last_pts_us >= b.first_pts_us:
+            name = Path(SEGMENTS, b.camera, b.id + SUFFIX[Layer.FOREGROUND])
+            yield _whole(str(name), f"overlaps segment {a.id} in stream time")
+
+
+def _whole(path: str, reason: str, layer: Layer | None = None) -> StoreFault:
+    return StoreFault(path, Fault(-1, layer, -1, reason))

@@ -1,0 +1,127 @@
+"""Where a store keeps what, and how bytes become durable. Knows paths, nothing of SQL or of streams.
+
+DIR/fovea-store            the marker: format and UUID; only a directory with it, or an empty one, is written to
+DIR/lock                   held while the store is made and its tables are
+DIR/index.sqlite           the index
+DIR/segments/CAMERA/lock   held by the one sink that writes this camera
+DIR/segments/CAMERA/ID.fg  plate and foreground
+DIR/segments/CAMERA/ID.bg  background
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.config import CAMERA_ID
+from pipeline.errors import StoreError, UsageError
+from pipeline.types import Layer
+
+MARKER, LOCK, INDEX, SEGMENTS = "fovea-store", "lock", "index.sqlite", "segments"
+SUFFIX = {Layer.FOREGROUND: ".fg", Layer.BACKGROUND: ".bg"}
+
+_MARKER_TEXT = re.compile(r"fovea store 1\n([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\n")
+_SEGMENT_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@contextmanager
+def as_store_error(what: str | Path) -> Iterator[None]:
+    """An operating system's refusal as one line of StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{what}: {error.strerror or error}") from error
+
+
+def segment_path(root: Path, camera: str, segment_id: str, layer: Layer) -> Path:
+    """Raises UsageError for what is no id: nothing else may become part of a path."""
+    if not re.fullmatch(CAMERA_ID, camera):
+        raise UsageError(f"camera id {camera!r}: lower-case letters, digits, '-' and '_', at most 64")
+    if not _SEGMENT_ID.fullmatch(segment_id):
+        raise UsageError(f"segment id {segment_id!r}: expected 32 hexadecimal digits")
+    return root / SEGMENTS / camera / (segment_id + SUFFIX[layer])
+
+
+def read_marker(root: Path) -> str:
+    """The store's UUID. Raises StoreError if the directory is no store."""
+    path = root / MARKER
+    try:
+        found = _MARKER_TEXT.fullmatch(path.read_text(encoding="ascii"))
+    except FileNotFoundError as error:
+        raise StoreError(f"{root}: not a Fovea store (no file {MARKER})") from error
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        found = None
+    if found is None:
+        raise StoreError(f"{path}: damaged, or of a later version")
+    return found[1]
+
+
+def refuse_foreign(root: Path) -> None:
+    """Raises StoreError if `root` has no marker and holds anything else, or is no directory."""
+    with as_store_error(root):
+        names = sorted(entry.name for entry in root.iterdir())
+    if MARKER not in names and names not in ([], [LOCK]):
+        raise StoreError(f"{root}: not empty and not a Fovea store ({names[0]} is there)")
+
+
+def create_marker(root: Path) -> str:
+    """Make `root`, which must be there, a store and return its UUID. Raises StoreError if it holds anything else."""
+    refuse_foreign(root)
+    with as_store_error(root):
+        name = str(uuid.uuid4())
+        with create_durable(root / MARKER) as file:
+            file.write(f"fovea store 1\n{name}\n".encode("ascii"))
+            sync(file)
+        sync_directory(root)
+        return name
+
+
+def lock(directory: Path, *, wait: bool) -> BinaryIO:
+    """The lock of a directory, held until the file is closed or the process ends. Raises StoreError if another has it
+    and `wait` is false."""
+    with as_store_error(directory / LOCK):
+        file = open(directory / LOCK, "ab")  # noqa: SIM115 - the open file is the lock
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            file.close()
+            raise StoreError(f"{directory}: another writer is at work here") from error
+        return file
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether someone holds the lock of a directory."""
+    try:
+        with open(directory / LOCK, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def create_durable(path: Path) -> BinaryIO:
+    """A new file to write; fails if it exists. Unbuffered: a chunk is one write."""
+    return open(path, "xb", buffering=0)
+
+
+def sync(file: BinaryIO) -> None:
+    os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Make names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
