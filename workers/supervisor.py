@@ -59,7 +59,7 @@ def ray_chain(config: RayConfig, *, cameras: int) -> Chain:
     share = fair_share(config, cameras=cameras, cpus=total.get("CPU", 1.0), gpus=total.get("GPU", 0.0))
 
     def chain(plan: CameraPlan, report: CameraReport, stop: threading.Event) -> None:
-        with _errors(), ExitStack() as stack:
+        with errors(), ExitStack() as stack:
             _run(plan, report, stop, window=config.window, actors=_Actors(plan, share, stack))
 
     return chain
@@ -141,7 +141,7 @@ def _close(handle: Any) -> None:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def errors() -> Iterator[None]:
     """Errors from inside an actor as what they were there."""
     try:
         yield

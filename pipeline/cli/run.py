@@ -1,0 +1,89 @@
+"""`fovea run`: the main job."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.output import Json, Value, choice, emit, say, show_bytes, watch
+
+if TYPE_CHECKING:
+    from pipeline.config import SiteConfig
+    from pipeline.graph import CameraPlan
+    from pipeline.local import SiteRun
+
+INTERRUPTED = 130
+
+
+def register(app: typer.Typer) -> None:
+    app.command("run")(run)
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="A site file; configs/site.example.yaml shows every key.")],
+    runner: Annotated[str, typer.Option(help="ray, or local for one process.")] = "ray",
+    frames: Annotated[int | None, typer.Option(min=1, help="Stop each camera after so many frames.")] = None,
+    as_json: Json = False,
+) -> int:
+    """Record every camera of a site: detect, encode, store."""
+    from pipeline.config import load_site
+
+    choice(runner, ("ray", "local"), "--runner")
+    site = load_site(config)
+    job, interrupted = record(site, runner=runner, frames=frames)
+    for report in job.failed:
+        if report.unexpected is not None and os.environ.get("FOVEA_DEBUG") == "1":
+            traceback.print_exception(report.unexpected)
+        for line in str(report.error).splitlines():
+            say(f"fovea: camera {report.camera}: {line}")
+    emit(_result(job), as_json=as_json, text=_text(job, site.store))
+    return 1 if job.failed else INTERRUPTED if interrupted else 0
+
+
+def record(site: SiteConfig, *, runner: str, frames: int | None) -> tuple[SiteRun, bool]:
+    """Run the whole job; returns it ended, and whether it was interrupted. Raises FoveaError where it cannot begin."""
+    from pipeline.graph import plan_site
+    from pipeline.store import Store
+
+    with Store(site.store):
+        pass  # an archive that cannot be written is one error now, not one a camera later
+    plans = plan_site(site, frames=frames)
+    with _job(site, plans, runner) as job:
+        interrupted = watch(job)
+    return job, interrupted
+
+
+@contextmanager
+def _job(site: SiteConfig, plans: tuple[CameraPlan, ...], runner: str) -> Iterator[SiteRun]:
+    from pipeline.local import SiteRun
+
+    if runner == "local":
+        yield SiteRun(plans)
+        return
+    from workers.runtime import runtime
+
+    with runtime(site.ray, cameras=len(plans)):
+        from workers.supervisor import ray_chain
+
+        yield SiteRun(plans, chain=ray_chain(site.ray, cameras=len(plans)))
+
+
+def _result(job: SiteRun) -> dict[str, Value]:
+    cameras: dict[str, Value] = {name: asdict(report.counters) for name, report in job.cameras.items()}
+    return {"seconds": round(job.seconds, 3), "cameras": cameras}
+
+
+def _text(job: SiteRun, store: Path) -> str:
+    lines = [f"{job.seconds:.1f} s; archive in {store}"]
+    for name, report in job.cameras.items():
+        c = report.counters
+        size = f"foreground {show_bytes(c.bytes_foreground)}, background {show_bytes(c.bytes_background)}"
+        lines.append(f"{name}: {c.frames_in} in, {c.coded} coded, {c.dropped} dropped, {c.lost} lost; {size}")
+    return "\n".join(lines)
