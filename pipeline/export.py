@@ -23,6 +23,7 @@ Clock = Literal["stream", "wall"]
 MICROSECOND = Fraction(1, 1_000_000)
 _MP4_TICK = Fraction(1, 90_000)
 _LONGEST_US = 3_600_000_000  # between two samples: MP4 durations have 31 bits, so a long gap repeats its last picture
+_CLOSEST_US = 1_000
 _LIMITED, _FULL = 1, 2  # AVColorRange
 
 
@@ -69,11 +70,13 @@ def export_mp4(
 
 def export_mkv(frames: Iterable[Frame], path: Path, *, info: StreamInfo, clock: Clock = "stream") -> ExportResult:
     """FFV1 with the planes exactly as decoded, and the source's time stamps (which Matroska rounds to milliseconds).
-    Raises JobError, also where the picture's size changes."""
+    The sample aspect stands in a tag, SAMPLE_ASPECT_RATIO, for PyAV cannot set Matroska's own field. Raises JobError,
+    also where the picture's size changes."""
     with _output(path, "matroska", {}) as container:
         options = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
         stream = container.add_stream("ffv1", rate=_rate(info), options=options)
         _describe(stream, info, info.width, info.height, MICROSECOND)
+        container.metadata["SAMPLE_ASPECT_RATIO"] = f"{info.sar[0]}:{info.sar[1]}"
         first = last = count = 0
         for frame, time_us in _timed(frames, clock):
             if (frame.width, frame.height) != (info.width, info.height):
@@ -122,10 +125,10 @@ def _rate(info: StreamInfo) -> Fraction:
 
 
 def _timed(frames: Iterable[Frame], clock: Clock) -> Iterator[tuple[Frame, int]]:
-    """Each frame and its time, strictly increasing."""
-    last = -1
+    """Each frame and its time, a millisecond apart at least: Matroska knows no finer."""
+    last = -_CLOSEST_US
     for frame in frames:
-        last = max(frame.pts_us if clock == "stream" else frame.wall_us, last + 1)
+        last = max(frame.pts_us if clock == "stream" else frame.wall_us, last + _CLOSEST_US)
         yield frame, last
 
 
