@@ -119,7 +119,9 @@ class SourceStage:
         frame_bytes = source.width * source.height * 3 // 2
         self._batch = max(1, min(self._batch, BATCH_BYTES // frame_bytes))
         self._iterator: Iterator[Frame] = iter(source)
-        self._live = LiveQueue(self._iterator, size=2 * self._batch) if source.is_live else None
+        self._live: LiveQueue | None = None
+        if source.is_live:
+            self._live = LiveQueue(self._iterator, size=2 * self._batch, close=source.close)
         return SourceFacts(
             width=source.width, height=source.height, fps=source.fps, is_live=source.is_live,
             sar=source.sar, rotation=source.rotation, matrix=source.matrix, full_range=source.full_range,
@@ -155,15 +157,18 @@ class SourceStage:
         if self._source is not None:
             if self._live is not None:
                 self._live.stop()
-            self._source.__exit__(None, None, None)
+            else:
+                self._source.close()
             self._source = None
 
 
 class LiveQueue:
-    """Reads an iterator in a thread; keeps the newest `size` frames."""
+    """Reads an iterator in a thread; keeps the newest `size` frames. The thread alone calls `close`, at its end: a
+    container must not be closed while another thread reads it."""
 
-    def __init__(self, frames: Iterator[Frame], *, size: int) -> None:
+    def __init__(self, frames: Iterator[Frame], *, size: int, close: Callable[[], None] = lambda: None) -> None:
         self._frames = frames
+        self._close = close
         self._queue: deque[Frame] = deque()
         self._size = size
         self._change = threading.Condition()
@@ -207,6 +212,7 @@ class LiveQueue:
         except Exception as error:  # the thread's outermost loop: handed to whoever takes
             self._error = error
         finally:
+            self._close()
             with self._change:
                 self._ended = True
                 self._change.notify_all()

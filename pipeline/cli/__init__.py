@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -47,8 +49,13 @@ def _root(version: bool = typer.Option(False, "--version", callback=_version, is
 
 def call(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit status. Prints errors, raises none."""
+    return guarded(lambda: app(args=list(arguments) or ["--help"], prog_name="fovea", standalone_mode=False))
+
+
+def guarded(command: Callable[[], object]) -> int:
+    """Run a command; returns its exit status. Prints errors, raises none."""
     try:
-        status = app(args=list(arguments) or ["--help"], prog_name="fovea", standalone_mode=False)
+        status = command()
     except (typer.Abort, KeyboardInterrupt) as error:
         return _fail(error, INTERRUPTED, "interrupted")
     except FoveaError as error:
@@ -75,9 +82,18 @@ def _fail(error: BaseException, status: int, message: str) -> int:
     return status
 
 
-def main() -> None:
-    """The entry point."""
-    # Before any of these libraries is imported: nothing is fetched, installed or reported behind the user's back.
+def prepare() -> None:
+    """Settings of libraries that must stand before they are imported: nothing is fetched, installed or reported behind
+    the user's back, and their warnings are for whoever debugs."""
     for name, value in (("YOLO_AUTOINSTALL", "false"), ("YOLO_VERBOSE", "false"), ("RAY_USAGE_STATS_ENABLED", "0")):
         os.environ.setdefault(name, value)
+    if os.environ.get("FOVEA_DEBUG") != "1":
+        warnings.simplefilter("ignore")
+    # `docker stop` and the like end a run as Ctrl-C does: frames under way are stored.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def main() -> None:
+    """The entry point."""
+    prepare()
     sys.exit(call(sys.argv[1:]))

@@ -38,13 +38,18 @@ def run(
     choice(runner, ("ray", "local"), "--runner")
     site = load_site(config)
     job, interrupted = record(site, runner=runner, frames=frames)
+    report_failures(job)
+    emit(_result(job), as_json=as_json, text=_text(job, site.store))
+    return 1 if job.failed else INTERRUPTED if interrupted else 0
+
+
+def report_failures(job: SiteRun) -> None:
+    """A line for every camera that failed."""
     for report in job.failed:
         if report.unexpected is not None and os.environ.get("FOVEA_DEBUG") == "1":
             traceback.print_exception(report.unexpected)
         for line in str(report.error).splitlines():
             say(f"fovea: camera {report.camera}: {line}")
-    emit(_result(job), as_json=as_json, text=_text(job, site.store))
-    return 1 if job.failed else INTERRUPTED if interrupted else 0
 
 
 def record(site: SiteConfig, *, runner: str, frames: int | None) -> tuple[SiteRun, bool]:
