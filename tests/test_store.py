@@ -287,6 +287,17 @@ def test_check_finds_strangers_swaps_and_overlaps(filled: tuple[Path, tuple[Segm
     assert any("100 frames where the index says 99" in fault for fault in found)
 
 
+def test_an_aged_segment_is_sound(filled: tuple[Path, tuple[Segment, ...], list[Path]]) -> None:
+    root, segments, (_, background) = filled
+    database = sqlite3.connect(root / INDEX)
+    with database:
+        database.execute("UPDATE segments SET has_background = 0 WHERE number = ?", (segments[0].number,))
+    database.close()
+    assert len(faults_of(root)) == 1, "the file is still there: aging died between row and file"
+    background.unlink()
+    assert faults_of(root) == []
+
+
 def test_check_hands_every_segment_to_the_examiner(filled: tuple[Path, tuple[Segment, ...], list[Path]]) -> None:
     root, _, _ = filled
     seen = []

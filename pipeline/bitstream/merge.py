@@ -108,6 +108,8 @@ class Run:
         wanted = table.plate_index
         if wanted == self._plate_index and wanted != head.first:
             return b""
+        if wanted < self._plate_index:
+            raise StreamError(f"key frame {head.first} goes back to the plate of {wanted}", offset=head.offset)
         try:
             plate = self._plate[1] if self._plate[0] == wanted else self._reader.plate(wanted)
         except StreamError as error:
@@ -149,7 +151,9 @@ class Backgrounds:
             if not self._next():
                 break
         found = self._head if self._head is not None and self._head.first == foreground.first else None
-        if expected and found is None:
+        if expected and found is None and self._head is None and self._reader.open_ended:
+            self._whole = False  # the writer has not come to it, or died before it
+        elif expected and found is None:
             self._lose(foreground.first, foreground.offset if self._joint else -1, "its background chunk is lost")
         payloads: _Payloads = []
         if expected and found is not None:

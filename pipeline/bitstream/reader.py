@@ -100,10 +100,13 @@ class StreamReader:
 
     def plate(self, plate_index: int) -> bytes:
         """The plate of the segment that frame `plate_index` opened, from whichever copy is whole, or StreamError."""
-        for head in self._plates().get(plate_index, []):
+        heads = self._plates().get(plate_index, [])
+        while heads:
+            head = heads[0]
             try:
                 return plate_of(read_payload(self._fg, head), head)
             except StreamError as error:
+                del heads[0]  # or a hostile file could have it read again and again
                 self.report(Fault(head.first, Layer.FOREGROUND, head.offset, str(error)))
         raise StreamError(f"no copy of the plate of frame {plate_index} is readable")
 

@@ -18,6 +18,7 @@ from pipeline.bitstream.wire import Cursor, put_runs, put_varint, unzigzag, zigz
 from pipeline.types import Packet
 
 KEY, HAS_BACKGROUND_CHUNK, INDEX_GAPS, OFF_LINE, WALL_MOVES = 1, 2, 4, 8, 16
+_KNOWN_FLAGS = 31
 
 MAX_LAYER_BYTES = 32 << 20  # one layer of one packet, and a plate
 MAX_TIME_US = (1 << 53) - 1  # 285 years, exact in a double too
@@ -77,8 +78,8 @@ def pack_background(packets: Sequence[Packet]) -> bytes:
 
 def parse_times(head: ChunkHead, cursor: Cursor) -> ForegroundTable:
     """The first part of a foreground payload. Raises StreamError."""
-    if head.frames == 0:
-        raise cursor.fail("a chunk of no frames")
+    if head.frames == 0 or head.flags & ~_KNOWN_FLAGS:
+        raise cursor.fail(f"a chunk of {head.frames} frames with flags {head.flags:#x}")
     distance = cursor.varint(head.first) if head.flags & KEY else -1
     pts = cursor.varint(MAX_TIME_US)
     offset = unzigzag(cursor.varint(MAX_SIGNED))

@@ -139,11 +139,14 @@ class StreamWriter:
                 self._copy = first.plate if self._plate_copies else b""
             self._fg.keys.append(self._key(first, before))
         has_background = any(packet.background for packet in packets)
+        joint = self._bg is self._fg
+        if has_background and not joint:  # first, so that who sees a foreground chunk finds its background
+            self._write_background(packets)
         flags, payload = pack_foreground(packets, self._plate_index, has_background=has_background)
         self._fg.chunk(Kind.FOREGROUND, payload, first=first.index, frames=count, flags=flags)
         self._fg.frames += count
         self.layer_bytes[Layer.FOREGROUND] += self._fg.offset - before
-        if has_background:
+        if has_background and joint:
             self._write_background(packets)
         return True
 

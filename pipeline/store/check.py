@@ -99,7 +99,12 @@ def open_segment(store: Store, segment: Segment, stack: ExitStack, *, foreground
 
 
 def _strangers(store: Store, segments: tuple[Segment, ...]) -> Iterator[StoreFault]:
-    known = {store.path(segment, layer) for segment in segments for layer in Layer}
+    known = {
+        store.path(segment, layer)
+        for segment in segments
+        for layer in Layer
+        if segment.has_background or layer is Layer.FOREGROUND
+    }
     root = store.root / SEGMENTS
     with as_store_error(root):
         found = sorted(path for path in root.rglob("*") if not path.is_dir() and path.name != LOCK)

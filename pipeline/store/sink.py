@@ -1,7 +1,7 @@
 """One camera's packets into segments: durable first, indexed then. Decodes nothing.
 
-A chunk of a second is written and synced, background after foreground, before the index row claims it; so after a crash
-the row is true and the files hold at most a chunk more.
+A chunk of a second is written and synced, background before foreground, before the index row claims it; so after a
+crash the row is true and the files hold at most a chunk more.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class _OpenSegment:
     def _commit(self) -> None:
         """Sync, then index the frames that are in the files (the writer may hold the newest back)."""
         sizes = self._writer.layer_bytes
-        _sync_if_grown(self._foreground, self._row.bytes_foreground, sizes[Layer.FOREGROUND])
         _sync_if_grown(self._background, self._row.bytes_background, sizes[Layer.BACKGROUND])
+        _sync_if_grown(self._foreground, self._row.bytes_foreground, sizes[Layer.FOREGROUND])
         written = len(self._waiting) - self._writer.pending
         done, self._waiting = self._waiting[:written], self._waiting[written:]
         last = done[-1].packet if done else None
