@@ -24,7 +24,8 @@ MAX_CHUNK_FRAMES = 256
 MAX_INDEX = (1 << 48) - 1
 
 _HEAD = struct.Struct("<4sBBHHIHIII")  # first frame as u32 low, u16 high
-_SEARCH_BYTES = 256, 1 << 16  # first and largest block of a search: many false markers must not cost a large read each
+_CRC = struct.Struct("<I")
+_SEARCH_BYTES = 1 << 10, 1 << 16  # the first block small: the next header is often near
 
 
 class Kind(IntEnum):
@@ -114,7 +115,7 @@ def walk(
     open_ended: bool = False,
 ) -> Iterator[ChunkHead]:
     """Chunk headers from byte `start` to the end chunk or the end of the file, each followed by `length` bytes that are
-    there. Damage goes to `report` and the walk goes on at the next marker, in time linear in the file's size.
+    there. Damage goes to `report` and the walk goes on at the next header, in time linear in the file's size.
     `layer`: whose file this is, for faults that show none. `open_ended`: the file is still being written or was left
     so; a chunk cut off by its end is no fault."""
 
@@ -126,7 +127,7 @@ def walk(
     while at < size:
         head = _head_at(file, at, size, note, open_ended=open_ended)
         if head is None:
-            at = _next_marker(file, at + 1, size)
+            at = _next_head(file, at + 1, size)
             continue
         yield head
         at = head.end
@@ -157,17 +158,18 @@ def _head_at(
     return head
 
 
-def _next_marker(file: BinaryIO, at: int, size: int) -> int:
-    """Byte of the next marker from `at` on, or `size`."""
+def _next_head(file: BinaryIO, at: int, size: int) -> int:
+    """Byte of the next chunk header from `at` on, or `size`. Headers are tried in memory: a hostile file may be full of
+    markers."""
     want, largest = _SEARCH_BYTES
-    while at < size:
+    while at + HEAD_BYTES <= size:
         file.seek(at)
         block = file.read(want)
+        want = min(4 * want, largest)
         found = block.find(MARKER)
-        if found >= 0:
-            return at + found
-        if len(block) < want:
-            break
-        at += len(block) - len(MARKER) + 1
-        want = min(2 * want, largest)
+        while 0 <= found <= len(block) - HEAD_BYTES:
+            if crc32c(block[found : found + HEAD_BYTES - 4]) == _CRC.unpack_from(block, found + HEAD_BYTES - 4)[0]:
+                return at + found
+            found = block.find(MARKER, found + 1)
+        at += len(block) - HEAD_BYTES + 1
     return size
