@@ -32,7 +32,7 @@ class _Strict(BaseModel):
 class SourceConfig(_Strict):
     """Where frames come from."""
 
-    url: str
+    url: str = Field(repr=False)  # may hold a password
     start_time: datetime | None = None  # wall clock of a file's first frame; needs a zone
     frames: int | None = Field(default=None, ge=1)  # stop after this many
     fps: float | None = Field(default=None, gt=0, le=240)  # take at most this many frames a second

@@ -100,13 +100,24 @@ class RoiMask:
         if self.cells.dtype != np.bool_ or self.cells.ndim != 2:
             raise ValueError(f"mask cells are {self.cells.dtype} {self.cells.shape}, expected 2-D bool")
         if self.importance.dtype != np.uint8 or self.importance.shape != self.cells.shape:
-            raise ValueError(f"importance is {self.importance.dtype} {self.importance.shape}, expected uint8 {self.cells.shape}")
+            raise ValueError(
+                f"importance is {self.importance.dtype} {self.importance.shape}, expected uint8 {self.cells.shape}"
+            )
 
     @classmethod
     def empty(cls, height: int, width: int) -> RoiMask:
         """No foreground in a picture of these pixel dimensions."""
         grid = cell_grid(height, width)
         return cls(np.zeros(grid, np.bool_), np.zeros(grid, np.uint8))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masked:
+    """A frame with what was seen in it and which cells matter: what the detector's side hands to the codec's."""
+
+    frame: Frame
+    mask: RoiMask
+    detections: tuple[Detection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
