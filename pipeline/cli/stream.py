@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -159,7 +160,7 @@ def open_stream(path: Path, *, strict: bool) -> Iterator[StreamReader]:
         with path.open("rb") as file:
             yield StreamReader(file, strict=strict)
     except StreamError as error:
-        where = "" if error.offset < 0 or "byte" in str(error) else f" (byte {error.offset})"
+        where = "" if error.offset < 0 or re.search(r"byte \d", str(error)) else f" (byte {error.offset})"
         raise StreamError(f"{path}: {error}{where}", offset=error.offset) from error
 
 
