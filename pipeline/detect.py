@@ -136,12 +136,15 @@ def _parse_box(box: object) -> Detection:
 
 class MotionDetector:
     """What differs from a learned background: MOG2 on reduced luma. Finds what moves, whatever it is, and forgets what
-    stands still. A change of most of the picture is taken for light, relearned at once and reported as nothing."""
+    stands still. A change of the light on the whole picture is compensated; one that cannot be, because most of the
+    picture differs, is reported as nothing and relearned."""
 
     SIDE = 480  # longer side in pixels that the subtraction sees; the reduction is most of the noise filter
     WARM_UP = 4  # frames that only teach the background
-    FLOOD = 0.5  # a larger part of the picture than this does not move at once: the light changed
+    LEARNING = 0.002  # a tenth of the weight makes background: what stands still is forgotten after 50 updates
+    FLOOD = 0.4  # part of the picture
     SMALLEST = 0.0004  # part of the picture
+    GAINS = (0.5, 2.0)  # light beyond this is learned anew, for darkness multiplied is noise
 
     def __init__(self, describe: str) -> None:
         self.describe = describe
@@ -155,18 +158,32 @@ class MotionDetector:
         reduction = max(1.0, max(frame.width, frame.height) / self.SIDE)
         size = (max(1, round(frame.width / reduction)), max(1, round(frame.height / reduction)))
         luma = cv2.GaussianBlur(cv2.resize(frame.y, size, interpolation=cv2.INTER_AREA), (5, 5), 0)
-        learning = self._learning > 0
-        moving = self._model.apply(luma, learningRate=0.5 if learning else -1)
-        if learning:
+        if self._learning < self.WARM_UP:
+            luma = self._in_learned_light(luma)
+        if self._learning > 0:
+            self._model.apply(luma, learningRate=1.0 if self._learning == self.WARM_UP else 0.3)
             self._learning -= 1
             return []
+        moving = self._model.apply(luma, learningRate=self.LEARNING)
         if cv2.countNonZero(moving) > self.FLOOD * moving.size:
             self._learning = self.WARM_UP
             return []
+        return self._boxes(moving, frame.width / size[0], frame.height / size[1])
+
+    def _in_learned_light(self, luma: Plane) -> Plane:
+        """Scaled to the brightness of the background, by the median of pixels, which things that move do not shift."""
+        sample, known = luma[::4, ::4].astype(np.float32), self._model.getBackgroundImage()[::4, ::4]
+        gain = float(np.median((known + 8) / (sample + 8)))  # 8: dark pixels have no reliable ratio
+        if not self.GAINS[0] < gain < self.GAINS[1]:
+            self._learning = self.WARM_UP
+            return luma
+        scaled: Plane = cv2.convertScaleAbs(luma, alpha=gain)
+        return scaled
+
+    def _boxes(self, moving: Plane, scale_x: float, scale_y: float) -> list[Detection]:
         moving = cv2.morphologyEx(moving, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         moving = cv2.dilate(moving, np.ones((9, 5), np.uint8))  # taller than wide: joins head, trunk and legs
         contours, _ = cv2.findContours(moving, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        scale_x, scale_y = frame.width / size[0], frame.height / size[1]
         found = []
         for contour in contours:
             area = cv2.contourArea(contour)

@@ -59,5 +59,5 @@ def test_as_a_source() -> None:
 
 
 def test_needs_no_network_library() -> None:
-    code = "import sys, pipeline.demo as d; d.StreetScene(); sys.exit(bool({'torch', 'ultralytics'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import sys, pipeline.demo as demo; demo.StreetScene(); print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
