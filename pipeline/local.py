@@ -64,15 +64,15 @@ class SiteRun:
         self._plans = plans
         self._chain = chain
         self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._running = len(plans)
+        self._mutex = threading.Lock()
+        self._all_ended = threading.Event()
         self._started = self._ended = 0.0
 
     def start(self) -> None:
         self._started = time.monotonic()
         for plan in self._plans:
-            thread = threading.Thread(target=self._run, args=(plan,), name=f"camera-{plan.camera}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            threading.Thread(target=self._run, args=(plan,), name=f"camera-{plan.camera}", daemon=True).start()
 
     def stop(self) -> None:
         """Let every camera finish the frames that it holds, store them and close."""
@@ -80,10 +80,8 @@ class SiteRun:
 
     def wait(self, timeout_s: float) -> bool:
         """Whether all cameras have ended, after at most this long."""
-        deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        # Not Thread.join(): a Ctrl-C inside it makes Python 3.11 take a living thread for a dead one.
+        return self._all_ended.wait(timeout_s)
 
     @property
     def stopped(self) -> bool:
@@ -116,4 +114,8 @@ class SiteRun:
             # What a failing chain had taken and not coded is dropped, and counted.
             report.counters = replace(counters, dropped=counters.frames_in - counters.coded)
             report.done = True
-            self._ended = time.monotonic()
+            with self._mutex:
+                self._running -= 1
+                if self._running == 0:
+                    self._ended = time.monotonic()
+                    self._all_ended.set()

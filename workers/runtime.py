@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
@@ -22,6 +24,8 @@ QUIET = {
     "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
     # The first error of a camera is raised; those of the batches behind it say nothing new.
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    # A camera's thread that outlives the run must not start another Ray by calling the one that is gone.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Ray would otherwise warn at each actor without a GPU that a later version will not hide GPUs from it.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
@@ -48,10 +52,13 @@ def runtime(config: RayConfig, *, cameras: int) -> Iterator[None]:
     options: dict[str, object] = {"include_dashboard": False, "object_store_memory": _store_bytes(config, cameras)}
     if not local:
         options = {"address": config.address}
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR, namespace="fovea")
     except Exception as error:  # Ray raises a dozen types here, none of them common
         raise JobError(f"Ray did not start: {str(error).splitlines()[0]}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray's own ends the process on the spot, with frames under way
     try:
         with redirect_stdout(sys.stderr):  # Ray prints the news of dead workers to stdout, which is ours alone
             yield
