@@ -90,8 +90,8 @@ class Detection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoiMask:
-    """`cells` (rows, cols) bool: the foreground, as the stream carries it. `importance` (rows, cols) uint8 0..255: how much
-    each cell matters, which only the encoder sees; 0 outside the foreground."""
+    """`cells` (rows, cols) bool: the foreground, as the stream carries it. `importance` (rows, cols) uint8 0..255: how
+    much each cell matters, which only the encoder sees; 0 outside the foreground."""
 
     cells: npt.NDArray[np.bool_]
     importance: npt.NDArray[np.uint8]
@@ -124,9 +124,9 @@ class Masked:
 class StreamInfo:
     """What a decoder must know before the first packet. Stands in the header of every stream and segment file.
 
-    `fps` is nominal (0 = unknown); true times are in the packets. `sar` is the sample aspect ratio, `rotation` clockwise
-    degrees already undone in the pixels (kept for the record), `matrix` and `full_range` describe the YUV values
-    (matrix: the code points of ITU-T H.273). `fingerprint` names weights and tables.
+    `fps` is nominal (0 = unknown); true times are in the packets. `sar` is the sample aspect ratio, `rotation`
+    clockwise degrees already undone in the pixels (kept for the record), `matrix` and `full_range` describe the YUV
+    values (matrix: the code points of ITU-T H.273). `fingerprint` names weights and tables.
     """
 
     width: int
@@ -151,8 +151,9 @@ class Packet:
     """One coded frame in two layers.
 
     `plate` is present (not empty) exactly on packets that open a segment, which are key frames too: such a packet and
-    what follows decode without anything earlier. An empty `foreground` means: no foreground cells; an empty `background`:
-    nothing changed. `sums` are the CRC32C of each layer's decoded symbols, (foreground, background), 0 for an empty layer.
+    what follows decode without anything earlier. An empty `foreground` means: no foreground cells; an empty
+    `background`: nothing changed. `sums` are 16-bit checksums of each layer's decoded symbols, (foreground,
+    background), 0 for an empty layer.
     """
 
     index: int

@@ -26,7 +26,7 @@ class Tuning:
     docs/experiments.md."""
 
     background_offset: int = -8  # quality steps from foreground to background (12 halve the quantiser step)
-    plate_offset: int = 4  # from background to plate: paid once a segment, used in every frame
+    plate_offset: int = 4  # from foreground to plate: paid once a segment, used in every frame
     background_importance: float = 0.5  # what the analysis is told of background cells
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
@@ -148,7 +148,7 @@ class Encoder:
             moved = ChangeDetector().changed(picture, self._scene.picture(), step=self._step(self._background_q(q)))
             self._scene.update(picture, busy=busy, changed=moved)
         source = self._scene.picture()
-        q_plate = self._q(self._background_q(q), self.tuning.plate_offset)
+        q_plate = self._q(q, self.tuning.plate_offset)
         payload, self._plate = encode_plate(self._brain, self._geometry, source, unclean=self._scene.unclean, q=q_plate)
         self._plate_source = source
         self._segment_start_us = frame.pts_us

@@ -23,7 +23,7 @@ from pipeline.codec.model import CodecNets, EntropyModel, Kind, Modes, quantise,
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.rans import SymbolReader, SymbolWriter
-from pipeline.codec.state import Cells, LayerState, Planes, cell_tensor
+from pipeline.codec.state import Cells, LayerState, Planes, Window, cell_tensor
 from pipeline.codec.tables import Counts, Tables, count_symbols
 from pipeline.errors import StreamError
 from pipeline.types import Layer
@@ -71,15 +71,16 @@ def places_of(cells: Cells) -> Ints:
     return np.argwhere(cells).astype(np.int64)
 
 
-def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, at: Positions) -> Modes:
+def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, window: Window, at: Positions) -> Modes:
     """The cells' modes at their positions, as tensors."""
+    cells, last = cells[window.cells], state.cells[window.cells]
     rows, cols = cells.shape
     fine_vector = np.zeros((rows, cols, 4, 2), np.int64)
     fine_vector[cells] = vectors.vector
     fine_vector = fine_vector.reshape(rows, cols, 2, 2, 2).transpose(0, 2, 1, 3, 4).reshape(rows * 2, cols * 2, 2)
     coarse = np.zeros((rows, cols), np.int64)
     coarse[cells] = vectors.mode
-    both = np.stack((coarse, state.cells.astype(np.int64)), -1).repeat(2, 0).repeat(2, 1)
+    both = np.stack((coarse, last.astype(np.int64)), -1).repeat(2, 0).repeat(2, 1)
     place = at.index
     fields = torch.from_numpy(both).to(place.device).view(-1, 2)[place]
     vector = torch.from_numpy(fine_vector).to(place.device).view(-1, 2)[place]
@@ -88,15 +89,20 @@ def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, at: Posit
     return Modes(mode, vector, split, fields[:, 1], torch.full_like(mode, state.age))
 
 
-def predict(state: LayerState, plate: Planes, modes: Modes, at: Positions) -> Tensor:
+def predict(state: LayerState, plate: Planes, modes: Modes, window: Window, at: Positions) -> Tensor:
     """(N,96): the layer's plane in place or moved, or the plate."""
-    prediction = at.pick(to_blocks(*state.plane))
+    prediction = at.pick(to_blocks(*window.of(state.plane)))
+    row, col = at.row + 2 * window.top, at.col + 2 * window.left
     for mode, planes in ((MOVED, state.plane), (PLATE, plate)):
         chosen = (modes.mode == mode).nonzero().squeeze(1)
         if chosen.numel():
             picture = torch.zeros_like(chosen)
-            prediction[chosen] = fetch(planes, picture, at.row[chosen], at.col[chosen], modes.vector[chosen])
+            prediction[chosen] = fetch(planes, picture, row[chosen], col[chosen], modes.vector[chosen])
     return prediction
+
+
+def _symbols(state: LayerState, window: Window) -> Tensor:
+    return state.symbols[:, window.positions[0], window.positions[1]]
 
 
 def _before(state: LayerState, cells: Cells) -> tuple[Ints, Ints]:
@@ -108,18 +114,19 @@ def _kind(layer: Layer) -> Kind:
 
 
 def layer_checksum(cells: Cells, vectors: Vectors, symbols: Tensor) -> int:
-    """CRC32C over map bits, modes, vectors and symbols as little-endian integers."""
+    """Low 16 bits of a CRC32C over map bits, modes, vectors and symbols as little-endian integers."""
     crc = google_crc32c.value(np.packbits(cells).tobytes())
     for part in (vectors.mode.astype("<i2"), vectors.vector.astype("<i2"), symbols.cpu().numpy().astype("<i2")):
         crc = google_crc32c.extend(crc, part.tobytes())
-    return int(crc)
+    return int(crc) & 0xFFFF
 
 
 def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Coded:
     """Encode one inter layer and commit it to the state."""
-    at = Positions(cell_tensor(job.cells, brain.device))
-    modes = _position_modes(job.vectors, job.cells, state, at)
-    prediction = predict(state, plate, modes, at)
+    window = Window.around(job.cells)
+    at = Positions(cell_tensor(job.cells[window.cells], brain.device))
+    modes = _position_modes(job.vectors, job.cells, state, window, at)
+    prediction = predict(state, plate, modes, window, at)
     writer = SymbolWriter(brain.tables)
     flags = 0
     if np.array_equal(job.cells, state.cells):
@@ -131,10 +138,10 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     else:
         write_vectors(writer, state.layer, job.vectors, _before(state, job.cells))
     symbols, pictures = encode_symbols(
-        brain, _kind(state.layer), at, job, prediction, at.pick(state.symbols), modes, writer
+        brain, _kind(state.layer), window, at, job, prediction, at.pick(_symbols(state, window)), modes, writer
     )
     payload = close_payload(brain, writer, flags, job.q)
-    state.commit(job.cells, at, symbols, pictures, job.vectors.mode, job.vectors.vector)
+    state.commit(job.cells, window, at, symbols, pictures, job.vectors.mode, job.vectors.vector)
     return Coded(payload, layer_checksum(job.cells, job.vectors, symbols))
 
 
@@ -151,12 +158,13 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
         vectors = Vectors.still(places)
     else:
         vectors = read_vectors(reader, state.layer, places, _before(state, cells), state.geometry.cells)
-    at = Positions(cell_tensor(cells, brain.device))
-    modes = _position_modes(vectors, cells, state, at)
-    symbols = read_symbols(brain, _kind(state.layer), at, at.pick(state.symbols), modes, q, reader)
-    prediction = predict(state, plate, modes, at)
+    window = Window.around(cells)
+    at = Positions(cell_tensor(cells[window.cells], brain.device))
+    modes = _position_modes(vectors, cells, state, window, at)
+    symbols = read_symbols(brain, _kind(state.layer), at, at.pick(_symbols(state, window)), modes, q, reader)
+    prediction = predict(state, plate, modes, window, at)
     pictures = synthesise(brain, _kind(state.layer), at, symbols, prediction, q)
-    state.commit(cells, at, symbols, pictures, vectors.mode, vectors.vector)
+    state.commit(cells, window, at, symbols, pictures, vectors.mode, vectors.vector)
     return layer_checksum(cells, vectors, symbols)
 
 
@@ -177,9 +185,18 @@ def close_payload(brain: Brain, writer: SymbolWriter, flags: int, q: int) -> byt
     return bytes((flags | zeros << 1, q)) + data
 
 
+def _filled_importance(job: Job, window: Window) -> npt.NDArray[np.float32]:
+    """Importance over a window; cells that are not coded take the mean of those that are, for the analysis would fade
+    out towards a border of unimportant cells."""
+    cells, importance = job.cells[window.cells], job.importance[window.cells]
+    filled: npt.NDArray[np.float32] = np.where(cells, importance, importance[cells].mean(dtype=np.float32))
+    return filled
+
+
 def encode_symbols(
     brain: Brain,
     kind: Kind,
+    window: Window,
     at: Positions,
     job: Job,
     prediction: Tensor,
@@ -191,12 +208,12 @@ def encode_symbols(
     nets = brain.nets
     q = torch.full((len(at),), float(job.q), device=brain.device)
     fine = (
-        torch.from_numpy(job.importance)
+        torch.from_numpy(_filled_importance(job, window))
         .to(brain.device)
         .repeat_interleave(2, 0)
         .repeat_interleave(2, 1)[None, ..., None]
     )
-    blocks = at.pick(to_blocks(*job.picture))
+    blocks = at.pick(to_blocks(*window.of(job.picture)))
     latent = nets.analysis_of(kind)(blocks - prediction, prediction, fine, q, at)
     entropy = nets.entropy_of(kind)
     shared = entropy.index.begin(before, side_features(kind, q, modes, at))

@@ -46,9 +46,17 @@ def _interpolate(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size
     taps = taps.to(plane.device)
     across = taps[left % fractions]
     down = taps[top % fractions]
-    lines = torch.stack([patch[:, :, k : k + size] * across[:, k, None, None] for k in range(length)]).sum(0)
-    blocks = torch.stack([lines[:, k : k + size] * down[:, k, None, None] for k in range(length)]).sum(0)
+    lines = _filter(patch, across, size, axis=2)
+    blocks = _filter(lines, down, size, axis=1)
     return torch.floor((blocks + 2048) / 4096).clamp(0, 255).flatten(1)
+
+
+def _filter(samples: Tensor, taps: Tensor, size: int, *, axis: int) -> Tensor:
+    """Each block's own taps (N,length) along an axis of (N,rows,cols) -> `size` samples on that axis."""
+    total = samples.narrow(axis, 0, size) * taps[:, 0, None, None]
+    for k in range(1, taps.shape[1]):
+        total.addcmul_(samples.narrow(axis, k, size), taps[:, k, None, None])
+    return total
 
 
 def fetch(planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, col: Tensor, vector: Tensor) -> Tensor:

@@ -90,14 +90,16 @@ class RegionAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(1, 16, 3, padding=1)
-        self.second = nn.Conv2d(16, channels, 3, padding=1)
+        self.first = nn.Conv2d(1, 16, 3)
+        self.second = nn.Conv2d(16, channels, 3)
         for parameter in self.second.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, importance: Tensor, at: Positions) -> Tensor:
         """`importance` (B,rows,cols,1) in 0..1 at latent resolution -> gates (N,channels)."""
-        inner = F.leaky_relu(self.first(importance.permute(0, 3, 1, 2)), 0.1)
+        # The edge repeats, so that a window cut out of a map sees no border where there is none.
+        padded = F.pad(importance.permute(0, 3, 1, 2), (2, 2, 2, 2), mode="replicate")
+        inner = F.leaky_relu(self.first(padded), 0.1)
         return 2 * torch.sigmoid(at.pick(self.second(inner).permute(0, 2, 3, 1)))
 
 

@@ -2,7 +2,7 @@
 
 byte 0   bits 1-3: state bytes left out; the rest zero
 byte 1   quality 0..63
-2..5     checksum of what a decoder must find, little-endian
+2..3     checksum of what a decoder must find, little-endian
 rest     one entropy-coded stream: the map of cells never yet seen empty, then the symbols of all cells
 """
 
@@ -26,11 +26,11 @@ from pipeline.codec.layer import (
 from pipeline.codec.maps import Vectors, read_map, write_map
 from pipeline.codec.model import Modes
 from pipeline.codec.rans import SymbolReader, SymbolWriter
-from pipeline.codec.state import Cells, Geometry, Planes, cell_tensor
+from pipeline.codec.state import Cells, Geometry, Planes, Window, cell_tensor
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 
-CHECKSUM = 4
+CHECKSUM = 2
 
 
 def _whole(geometry: Geometry, device: torch.device) -> tuple[Cells, Positions]:
@@ -50,7 +50,9 @@ def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: 
     write_map(writer, Layer.FOREGROUND, unclean, np.zeros_like(unclean))
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     before = torch.zeros_like(grey)
-    symbols, blocks = encode_symbols(brain, "plate", at, job, grey, before, Modes.still(at), writer)
+    symbols, blocks = encode_symbols(
+        brain, "plate", Window.around(cells), at, job, grey, before, Modes.still(at), writer
+    )
     payload = close_payload(brain, writer, 0, q)
     checksum = layer_checksum(unclean, job.vectors, symbols).to_bytes(CHECKSUM, "little")
     return payload[:HEADER] + checksum + payload[HEADER:], _picture(blocks, at)

@@ -57,6 +57,41 @@ class Geometry:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of cells that holds all coded ones: work follows activity. Its corner lies on even rows and columns,
+    so that places modulo four positions, which coding order and frequency windows rest on, stay what they were."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @classmethod
+    def around(cls, cells: Cells) -> Window:
+        """The smallest window around the set cells, of which there is at least one."""
+        rows, cols = np.flatnonzero(cells.any(1)), np.flatnonzero(cells.any(0))
+        return cls(int(rows[0]) & ~1, int(cols[0]) & ~1, int(rows[-1]) + 1, int(cols[-1]) + 1)
+
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        """For arrays over cells."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def positions(self) -> tuple[slice, slice]:
+        """For arrays over latent positions."""
+        return slice(self.top * 2, self.bottom * 2), slice(self.left * 2, self.right * 2)
+
+    def of(self, planes: Planes) -> Planes:
+        """Views of planes (1,H,W)."""
+        views = []
+        for plane, size in zip(planes, (CELL, CELL // 2, CELL // 2), strict=True):
+            rows, cols = (slice(s.start * size, s.stop * size) for s in self.cells)
+            views.append(plane[:, rows, cols])
+        return views[0], views[1], views[2]
+
+
 def grey(geometry: Geometry, device: torch.device) -> Planes:
     """Planes of mid grey: what there is before a plate."""
     h, w = geometry.padded
@@ -96,13 +131,22 @@ class LayerState:
         self.vector: Ints = np.zeros((rows, cols, 2), np.int64)
         self.age = 0
 
-    def commit(self, cells: Cells, at: Positions, symbols: Tensor, blocks: Tensor, mode: Ints, vector: Ints) -> None:
-        """A coded frame. `symbols` (N,96), `blocks` (N,96) grey levels, `mode` (n,), `vector` (n,4,2) of the coded
-        cells."""
-        grid = to_blocks(*self.plane)
+    def commit(
+        self, cells: Cells, window: Window, at: Positions, symbols: Tensor, blocks: Tensor, mode: Ints, vector: Ints
+    ) -> None:
+        """A coded frame, all of it inside `window`, whose positions are `at`. `symbols` (N,96), `blocks` (N,96) grey
+        levels, `mode` (n,), `vector` (n,4,2) of the coded cells."""
+        plane = tuple(p.clone() for p in self.plane)
+        self.plane = plane[0], plane[1], plane[2]
+        inner = window.of(self.plane)
+        grid = to_blocks(*inner)
         flat = grid.view(-1, SAMPLES).index_copy(0, at.index, blocks)
-        self.plane = to_planes(flat.view_as(grid).round().clamp(0, 255).to(torch.uint8))
-        self.symbols = at.spread(symbols)
+        for target, coded in zip(
+            inner, to_planes(flat.view_as(grid).round().clamp(0, 255).to(torch.uint8)), strict=True
+        ):
+            target.copy_(coded)
+        self.symbols = torch.zeros_like(self.symbols)
+        self.symbols[:, window.positions[0], window.positions[1]] = at.spread(symbols)
         self.mode = np.full(cells.shape, -1, np.int64)
         self.mode[cells] = mode
         self.vector = np.zeros((*cells.shape, 2), np.int64)
