@@ -6,9 +6,10 @@ configs/site.example.yaml.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -116,9 +117,17 @@ class SiteConfig(_Strict):
         return self
 
 
+Model = TypeVar("Model", bound=BaseModel)
+
+
 def load_site(path: Path) -> SiteConfig:
     """Read and validate a site file. Relative paths in it (store, boxes, file sources) stay relative to the working
     directory. Raises ConfigError with one line a fault, each naming the key's path."""
+    return validate(path, SiteConfig, {})
+
+
+def validate(path: Path, model: type[Model], changes: Mapping[str, object]) -> Model:
+    """Read a YAML mapping, replace its keys by `changes`, and validate it. Raises ConfigError as `load_site` does."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -128,7 +137,7 @@ def load_site(path: Path) -> SiteConfig:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping at the top, found {type(data).__name__}")
     try:
-        return SiteConfig.model_validate(data)
+        return model.model_validate(data | dict(changes))
     except ValidationError as error:
         faults = []
         for item in error.errors():

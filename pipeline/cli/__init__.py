@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from pipeline import __version__
-from pipeline.cli import archive, run, stream
+from pipeline.cli import archive, run, stream, train
 from pipeline.errors import FoveaError, UsageError
 
 INTERRUPTED = 130
@@ -34,6 +34,7 @@ app = typer.Typer(
 run.register(app)
 stream.register(app)
 archive.register(app)
+train.register(app)
 
 
 def _version(wanted: bool) -> None:

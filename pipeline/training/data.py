@@ -6,16 +6,21 @@ sample is one crop. All are 8-bit 4:2:0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.codec.motion import FlowSearch
+from pipeline.color import frame_from_rgb
+from pipeline.config import SourceConfig
+from pipeline.errors import SourceError, UsageError
+from pipeline.source import open_source
+from pipeline.training.config import TrainConfig
+from pipeline.types import CELL, Frame
 
 CORE = 128
 MARGIN = 24  # luma pixels around the core that motion may reach into
@@ -54,38 +59,27 @@ Yuv = tuple[U8, U8, U8]
 
 
 def read_clip(path: Path, *, halve_from: int = 720, most: int = 400) -> list[Yuv]:
-    """The first frames of a clip; those of `halve_from` rows or more are halved, so that source artefacts average
-    out."""
-    frames: list[Yuv] = []
-    with av.open(str(path)) as container:
-        for picture in container.decode(video=0):
-            halve = 2 if picture.height >= halve_from else 1
-            w, h = picture.width // halve // 16 * 16, picture.height // halve // 16 * 16
-            planar = picture.reformat(width=picture.width // 2 * 2, height=picture.height // 2 * 2, format="yuv420p")
-            i420 = planar.to_ndarray()
-            rows = planar.height
-            y = i420[:rows]
-            chroma = i420[rows:].reshape(2, rows // 2, planar.width // 2)
-            if halve == 2:
-                y = cv2.resize(y, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-                chroma = np.stack([cv2.resize(c, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for c in chroma])
-            frames.append(
-                (y[:h, :w].copy(), chroma[0][: h // 2, : w // 2].copy(), chroma[1][: h // 2, : w // 2].copy())
-            )
-            if len(frames) >= most:
-                break
-    return frames
+    """The first frames of a clip, cut to whole cells; those of `halve_from` rows or more are halved, so that source
+    artefacts average out. Raises SourceError."""
+    config = SourceConfig(url=str(path), frames=most)
+    with open_source(config) as source:
+        halve = source.height >= halve_from
+    with open_source(config.model_copy(update={"halve": halve})) as source:
+        return [_whole_cells(frame) for frame in source]
+
+
+def _whole_cells(frame: Frame) -> Yuv:
+    h, w = frame.height // CELL * CELL, frame.width // CELL * CELL
+    half = slice(h // 2), slice(w // 2)
+    return frame.y[:h, :w].copy(), frame.u[half].copy(), frame.v[half].copy()
 
 
 def read_photo(path: Path) -> Yuv:
-    """A photo as 4:2:0, BT.601 full range as JPEG has it."""
+    """A photo as 4:2:0, BT.601 full range as JPEG has it, cut to whole cells. Raises SourceError."""
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
-        raise OSError(f"{path}: not an image")
-    h, w = bgr.shape[0] // 16 * 16, bgr.shape[1] // 16 * 16
-    ycc = cv2.cvtColor(bgr[:h, :w], cv2.COLOR_BGR2YCrCb)
-    small = cv2.resize(ycc, (w // 2, h // 2), interpolation=cv2.INTER_AREA)
-    return ycc[..., 0].copy(), small[..., 2].copy(), small[..., 1].copy()
+        raise SourceError(f"{path}: not an image")
+    return _whole_cells(frame_from_rgb(np.ascontiguousarray(bgr[..., ::-1]), 0, 0, 0, matrix=6, full_range=True))
 
 
 def _crop(frame: Yuv, top: int, left: int) -> Yuv:
@@ -162,3 +156,37 @@ def _still_frames(photos: Sequence[Path], clips: Sequence[Path], count: int, rng
         frames = read_clip(path, most=200)
         for _ in range(-(-left // len(clips))):
             yield frames[int(rng.integers(len(frames)))]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSets:
+    """What a run trains on and is validated on."""
+
+    still: Samples
+    moving: Samples
+    validation: Samples
+
+    @classmethod
+    def prepare(cls, config: TrainConfig, folder: Path, report: Callable[[str], None]) -> SampleSets:
+        """Load the run's samples from `folder`; cut them first where they are not there yet. Raises UsageError when
+        there is nothing to cut from."""
+        clips = sorted(p for p in config.clips.glob("*") if p.is_file())
+        held = [p for p in clips if any(p.match(pattern) for pattern in config.held_back_clips)]
+        clips = [p for p in clips if p not in held]
+        photos = sorted(p for p in config.images.glob("*") if p.is_file())
+        for what, found in (("training clips", clips), ("held-back clips", held), ("images", photos)):
+            if not found:
+                raise UsageError(f"no {what} in {config.clips if 'clips' in what else config.images}")
+        cuts: dict[str, Callable[[], Samples]] = {
+            "still": lambda: cut_photos(photos, clips, config.still_samples, config.seed),
+            "moving": lambda: cut_clips(clips, config.moving_samples, config.seed),
+            "validation": lambda: cut_clips(held, config.validation_samples, config.seed),
+        }
+        sets = []
+        for name, cut in cuts.items():
+            path = folder / f"{name}.npz"
+            if not path.exists():
+                report(f"cutting samples: {name}")
+                cut().save(path)
+            sets.append(Samples.load(path))
+        return cls(*sets)

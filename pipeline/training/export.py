@@ -17,16 +17,16 @@ from pipeline.config import DetectorConfig, MaskConfig
 from pipeline.track import RoiStage
 from pipeline.training.config import TrainConfig
 from pipeline.training.data import Yuv
-from pipeline.training.loop import family_kinds, family_parameters
+from pipeline.training.loop import FAMILIES, family_kinds, family_parameters
 from pipeline.types import Frame
 
-QUALITIES = (20.0, 35.0, 50.0, 65.0, 80.0)
+QUALITIES = (30.0, 50.0, 75.0)
 
 
 def merge(folder: Path, config: TrainConfig) -> CodecNets:
     """The averaged weights of `folder`/intra.pt and inter.pt in one module."""
     nets = CodecNets(enhancement=config.enhancement)
-    for family in ("intra", "inter"):
+    for family in FAMILIES:
         state = torch.load(folder / f"{family}.pt", map_location="cpu", weights_only=True)
         own = CodecNets(enhancement=config.enhancement)
         own.load_state_dict(state["nets"])
@@ -38,7 +38,7 @@ def merge(folder: Path, config: TrainConfig) -> CodecNets:
     return nets.eval().requires_grad_(False)
 
 
-def fit_tables(nets: CodecNets, clips: Iterable[list[Yuv]], *, rounds: int = 2) -> Tables:
+def fit_tables(nets: CodecNets, clips: Iterable[list[Yuv]], *, rounds: int = 1) -> Tables:
     """Encode clips at several qualities, count, fit, and again: the quantiser's choices depend on the tables' shape."""
     tables = initial_tables()
     clips = list(clips)

@@ -31,9 +31,10 @@ from pipeline.training.batches import (
     with_core,
 )
 from pipeline.training.config import TrainConfig
-from pipeline.training.data import CORE, Samples
+from pipeline.training.data import CORE, Samples, SampleSets
 
 Report = Callable[[str], None]
+FAMILIES = ("intra", "inter")
 
 
 def family_kinds(family: str) -> tuple[Kind, ...]:
@@ -129,6 +130,7 @@ class Trainer:
 
     config: TrainConfig
     family: str
+    samples: SampleSets
     folder: Path
     report: Report
 
@@ -136,15 +138,13 @@ class Trainer:
         self.device = torch.device(self.config.device)
         torch.manual_seed(self.config.seed)
         self.nets = CodecNets(enhancement=self.config.enhancement)
-        still, moving = Samples.load(self.config.still), Samples.load(self.config.moving)
+        still, moving = self.samples.still, self.samples.moving
         set_bases(self.nets, still, moving)
         self.nets.to(self.device)
         own = still if self.family == "intra" else moving
-        held = self.config.held_back
-        keep = np.arange(len(own)) < len(own) - held if held else np.ones(len(own), np.bool_)
+        keep = np.arange(len(own)) < len(own) - (self.config.held_back if self.family == "intra" else 0)
         self.batches = Batches(_subset(own, keep), batch=self.config.batch, device=self.device, seed=self.config.seed)
-        check = Samples.load(self.config.validation) if self.family == "inter" else _subset(own, ~keep)
-        self.check = check
+        self.check = self.samples.validation if self.family == "inter" else _subset(own, ~keep)
         self.parameters = family_parameters(self.nets, self.family)
         self.average = [p.detach().clone() for p in self.parameters]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=self.config.rate, weight_decay=1e-4, betas=(0.9, 0.99))
