@@ -16,6 +16,8 @@ from pipeline.types import Frame, Layer, LayerName, Packet, StreamInfo
 class Decoder:
     """Decodes one stream. Starts at a packet with a plate, or at any key frame after `set_plate`.
 
+    A frame decoded as `foreground` leaves the background waiting for the next key frame.
+
     Raises CodecError when the stream's weights are missing, StreamError when a packet is not valid or its symbols are
     not those that were coded; decoding can go on at the next key frame.
     """
@@ -35,8 +37,10 @@ class Decoder:
     @torch.inference_mode()
     def set_plate(self, plate: bytes) -> None:
         """Take a segment's plate; the next packet must be a key frame."""
-        self._plate, self._unclean = decode_plate(self._brain, self._geometry, plate)
+        # Nothing in a packet says which plate it was coded on: after a damaged plate the old one must not serve.
+        self._plate = self._unclean = None
         self._ready = [False, False]
+        self._plate, self._unclean = decode_plate(self._brain, self._geometry, plate)
 
     @property
     def unclean(self) -> Cells | None:
@@ -56,6 +60,8 @@ class Decoder:
         if layer == "full":
             background = self._layer(Layer.BACKGROUND, packet, packet.background)
             planes = mix(cell_tensor(foreground.cells, self._brain.device), foreground.plane, background.plane)
+        else:
+            self._ready[Layer.BACKGROUND] = False  # it missed a frame
         y, u, v = self._geometry.crop(planes)
         return Frame(y, u, v, packet.index, packet.pts_us, packet.wall_us)
 

@@ -15,9 +15,15 @@ from pipeline.errors import StreamError
 
 STATE_BYTES = 8
 MAX_ZEROS = 7
-# The decoder has no end check and reads on past its buffer. A symbol takes at most one word, so this much padding
-# covers every stream without chained escapes; the container's CRC keeps damaged ones away from here.
-_WORDS_A_SYMBOL = 1
+_STATE_LOW, _STATE_HIGH = 1 << 31, 1 << 63
+# CompressAI's encoder writes into a buffer of one word a symbol, which fewer than four symbols can overrun.
+_FEW = 4
+_MOST_BYTES = 5  # a symbol with its escape: 16 + 4 + 16 bits
+# The decoder has no end check: damaged data makes it read past its buffer, into padding. From a valid state on a symbol
+# takes at most 16 bits. An escape is longer by as many groups of four bits as a chain of fifteens adds up to; a chain
+# lives on real data, which pays 15 bytes of reading for each of its own. Past the end only what is left in the state
+# can make one, of at most 97 bytes; the slack holds hundreds.
+_SLACK = 1 << 16
 
 Ints = npt.NDArray[np.int64]
 
@@ -44,8 +50,10 @@ class SymbolWriter:
     def finish(self) -> tuple[bytes, int]:
         """(bytes, how many zero bytes of the state were left out)."""
         rows, symbols = self.collected()
-        used, index = np.unique(rows, return_inverse=True)
         t = self._tables
+        if len(symbols) < _FEW:
+            return _without_zeros(_encode_few(t, rows.tolist(), symbols.tolist()))
+        used, index = np.unique(rows, return_inverse=True)
         stream = ans.RansEncoder().encode_with_indexes(
             symbols.tolist(),
             index.tolist(),
@@ -53,20 +61,49 @@ class SymbolWriter:
             [t.sizes[r] for r in used],
             [t.offsets[r] for r in used],
         )
-        state = stream[:STATE_BYTES].rstrip(b"\0")
-        return state + stream[STATE_BYTES:], STATE_BYTES - len(state)
+        return _without_zeros(stream)
+
+
+def _without_zeros(stream: bytes) -> tuple[bytes, int]:
+    state = stream[:STATE_BYTES].rstrip(b"\0")
+    return state + stream[STATE_BYTES:], STATE_BYTES - len(state)
+
+
+def _encode_few(tables: Tables, rows: list[int], symbols: list[int]) -> bytes:
+    """What CompressAI's encoder would return, for any number of symbols but slowly."""
+    parts: list[tuple[int, int]] = []  # (start, frequency) of 65536; frequency 0: four bits as they are
+    for row, symbol in zip(rows, symbols, strict=True):
+        cumulative, escape = tables.rows[row], tables.sizes[row] - 2
+        value = symbol - tables.offsets[row]
+        coded = value if 0 <= value < escape else escape
+        parts.append((cumulative[coded], cumulative[coded + 1] - cumulative[coded]))
+        if coded == escape:
+            raw = -2 * value - 1 if value < 0 else 2 * (value - escape)
+            count = -(-raw.bit_length() // 4)  # at most 8: one group of four bits says how many follow
+            parts += [(count, 0), *((raw >> 4 * k & 15, 0) for k in range(count))]
+    state, words = _STATE_LOW, b""
+    for start, frequency in reversed(parts):
+        if state >= (frequency or 1 << 12) << 47:
+            words = (state & 0xFFFFFFFF).to_bytes(4, "little") + words
+            state >>= 32
+        state = (state // frequency << 16) + state % frequency + start if frequency else state << 4 | start
+    return state.to_bytes(STATE_BYTES, "little") + words
 
 
 class SymbolReader:
     """Reads symbols back, in the order and with the tables of the writer."""
 
     def __init__(self, tables: Tables, data: bytes, zeros: int, *, most: int) -> None:
-        """`most`: upper bound of symbols that will be asked for. Raises StreamError if there are no bytes at all."""
-        if zeros > MAX_ZEROS or len(data) < STATE_BYTES - zeros:
-            raise StreamError(f"entropy-coded data of {len(data)} bytes with {zeros} left out is too short")
+        """`most`: upper bound of symbols that will be asked for. Raises StreamError for what no writer makes."""
         head = STATE_BYTES - zeros
+        if zeros > MAX_ZEROS or len(data) < head or (len(data) - head) % 4:
+            raise StreamError(f"entropy-coded data of {len(data)} bytes with {zeros} left out has no right length")
+        if len(data) > STATE_BYTES + _MOST_BYTES * most:
+            raise StreamError(f"entropy-coded data of {len(data)} bytes is longer than {most} symbols can be")
         whole = data[:head] + bytes(zeros) + data[head:]
-        padding = bytes(4 * _WORDS_A_SYMBOL * most + 4096)
+        if not _STATE_LOW <= int.from_bytes(whole[:STATE_BYTES], "little") < _STATE_HIGH:
+            raise StreamError("entropy-coded data opens with an impossible state")
+        padding = bytes(2 * most + 16 * len(data) + _SLACK)
         self._tables = tables
         self._decoder = ans.RansDecoder()
         self._decoder.set_stream(whole + padding)
