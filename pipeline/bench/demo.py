@@ -4,15 +4,14 @@ run."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.bench.opponents import OPPONENTS
 from pipeline.bench.quality import Distortion
 from pipeline.bench.rd import Report, bytes_at, measure_opponent
 from pipeline.errors import JobError
-from pipeline.replay import Replay
-from pipeline.types import Masked
+from pipeline.types import Frame, Masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +29,39 @@ class DemoReport:
         return not math.isnan(self.x264_bytes)
 
 
-def demo_report(
-    recorded: Replay, masked: Sequence[Masked], *, fps: float, report: Report = lambda _: None
-) -> DemoReport:
-    """Compare what the archive replays with the source it was recorded from; `masked` are the source's frames with the
-    masks that the recording used. Raises JobError when frames are missing."""
-    distortion = Distortion()
-    count = 0
-    for item, frame in zip(masked, recorded, strict=False):
-        distortion.add(item.frame, frame, item.mask.cells)
-        count += 1
-    if count != len(masked):
-        raise JobError(f"the archive gave back {count} of {len(masked)} frames")
-    opponent = OPPONENTS["x264-zerolatency"]
-    points = []
-    for setting in opponent.settings:
-        points.append(measure_opponent(opponent, masked, setting=setting, gop=round(10 * fps), fps=fps))
-        report(f"x264 zero-latency, crf {setting}: {points[-1].weighted_psnr:.1f} dB")
-    weighted = distortion.weighted_psnr
-    return DemoReport(
-        foreground_psnr=distortion.foreground_psnr,
-        background_psnr=distortion.background_psnr,
-        weighted_psnr=weighted,
-        raw_bytes=sum(item.frame.nbytes for item in masked),
-        x264_bytes=bytes_at(points, weighted),
-    )
+class DemoMeter:
+    """Measures what an archive replays while it passes on its way to a file, so that it is decoded once.
+
+    `masked`: the source's frames with the masks that the recording used.
+    """
+
+    def __init__(self, masked: Sequence[Masked], *, fps: float) -> None:
+        self._masked, self._fps = masked, fps
+        self._distortion = Distortion()
+        self._count = 0
+
+    def watch(self, recorded: Iterable[Frame]) -> Iterator[Frame]:
+        """Hand the frames on, measured."""
+        for item, frame in zip(self._masked, recorded, strict=False):
+            self._distortion.add(item.frame, frame, item.mask.cells)
+            self._count += 1
+            yield frame
+
+    def report(self, progress: Report = lambda _: None) -> DemoReport:
+        """What came of it, beside x264 zero-latency. Raises JobError when frames are missing."""
+        if self._count != len(self._masked):
+            raise JobError(f"the archive gave back {self._count} of {len(self._masked)} frames")
+        opponent = OPPONENTS["x264-zerolatency"]
+        gop = round(10 * self._fps)
+        points = []
+        for setting in opponent.settings:
+            points.append(measure_opponent(opponent, self._masked, setting=setting, gop=gop, fps=self._fps))
+            progress(f"x264 zero-latency, crf {setting}: {points[-1].weighted_psnr:.1f} dB")
+        weighted = self._distortion.weighted_psnr
+        return DemoReport(
+            foreground_psnr=self._distortion.foreground_psnr,
+            background_psnr=self._distortion.background_psnr,
+            weighted_psnr=weighted,
+            raw_bytes=sum(item.frame.nbytes for item in self._masked),
+            x264_bytes=bytes_at(points, weighted),
+        )
