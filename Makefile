@@ -10,6 +10,9 @@ BIN := .venv/bin
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 
+# Torch's threads would spin while they wait, which on a busy machine costs more than all else.
+export OMP_WAIT_POLICY := PASSIVE
+
 .PHONY: demo test install clean
 
 demo: $(STAMP)
@@ -27,7 +30,7 @@ install: $(STAMP)
 $(STAMP):
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 (set PYTHON=...)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev,openvino]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,openvino]'
 	rm -f .venv/.installed-*
 	touch $@
 

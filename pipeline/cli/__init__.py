@@ -24,6 +24,14 @@ INTERRUPTED = 130
 # What the parser raises for a wrong option. Newer typers carry a click of their own, so it is found where both have it.
 _MISUSE: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+_SETTINGS = {
+    "YOLO_AUTOINSTALL": "false",
+    "YOLO_VERBOSE": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Torch's threads would spin while they wait: on a busy machine decoding then takes 15 times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
 app = typer.Typer(
     name="fovea",
     help="Records surveillance cameras sharp where it matters.",
@@ -86,7 +94,7 @@ def _fail(error: BaseException, status: int, message: str) -> int:
 def prepare() -> None:
     """Settings of libraries that must stand before they are imported: nothing is fetched, installed or reported behind
     the user's back, and their warnings are for whoever debugs."""
-    for name, value in (("YOLO_AUTOINSTALL", "false"), ("YOLO_VERBOSE", "false"), ("RAY_USAGE_STATS_ENABLED", "0")):
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     if os.environ.get("FOVEA_DEBUG") != "1":
         warnings.simplefilter("ignore")
