@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 from pipeline.types import Packet
 
 _WINDOW_S = 4.0  # the buffer: how much may be borrowed from the future
+# Bits halve about every nine steps. The slow part corrects half of an overdraft within a window; alone it would swing
+# for ever about its target, so the overdraft also acts at once.
+_SLOW, _FAST = 9.0, 30.0  # quality steps for a full window of overdraft: a second, and immediately
 
 
 class RateControl:
-    """Constant quality, or with a bit rate: a leaky bucket whose fill moves the quality by fractions of a step a frame.
+    """Constant quality, or with a bit rate: a leaky bucket whose fill moves the quality. Debts of more than a window
+    are forgiven: a sudden scene must not be paid for with a minute of mud.
 
     `ceiling` is the quality (0..63) that is never exceeded, so that quiet scenes stay below the target.
     """
@@ -28,12 +30,10 @@ class RateControl:
         elapsed_s = 0.0 if self._last_us is None else (pts_us - self._last_us) / 1e6
         self._last_us = pts_us
         size = self._bitrate * _WINDOW_S
-        self._fill_bits = max(-0.25 * size, self._fill_bits - self._bitrate * elapsed_s)
-        # Bits halve about every nine steps; correct half of the overdraft within a window.
+        self._fill_bits = min(size, max(-0.25 * size, self._fill_bits - self._bitrate * elapsed_s))
         pressure = self._fill_bits / size
-        self._quality -= 9.0 * math.copysign(min(1.0, abs(pressure)), pressure) * elapsed_s
-        self._quality = min(float(self._ceiling), max(0.0, self._quality))
-        return round(self._quality)
+        self._quality = min(float(self._ceiling), max(0.0, self._quality - _SLOW * pressure * elapsed_s))
+        return round(min(float(self._ceiling), max(0.0, self._quality - _FAST * pressure)))
 
     def spent(self, packet: Packet) -> None:
         """Account for a coded frame. A plate is paid off over its whole segment, so it is not charged at once."""

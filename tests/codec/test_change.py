@@ -1,0 +1,84 @@
+"""Change in the background: noise is none, a thing is some; the clean scene waits under things."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource
+from pipeline.codec.state import Geometry, Planes
+from tests.codec.clips import frame_of, texture
+
+GEOMETRY = Geometry(64, 96)
+CPU = torch.device("cpu")
+
+
+def picture(y: np.ndarray) -> Planes:
+    return GEOMETRY.pad(frame_of(np.clip(y, 0, 255).astype(np.uint8), 0), CPU)
+
+
+def test_noise_is_not_change():
+    rng = np.random.default_rng(0)
+    wall = texture(64, 96, 1).astype(float)
+    detector = ChangeDetector()
+    kept = picture(wall + rng.normal(scale=3, size=wall.shape))
+    found = [detector.changed(picture(wall + rng.normal(scale=3, size=wall.shape)), kept, step=10) for _ in range(20)]
+    assert np.mean(found[10:]) < 0.02
+
+
+def test_a_thing_is_change_where_it_is():
+    wall = texture(64, 96, 1).astype(float)
+    thing = wall.copy()
+    thing[16:32, 32:48] = 255 - thing[16:32, 32:48] + 40
+    found = ChangeDetector().changed(picture(thing), picture(wall), step=10)
+    expected = np.zeros((4, 6), np.bool_)
+    expected[1, 2] = True
+    assert np.array_equal(found, expected)
+
+
+def test_colour_alone_is_change():
+    wall = texture(64, 96, 1)
+    a, b = (GEOMETRY.pad(frame_of(wall, 0, tint=t), CPU) for t in (0, 30))
+    assert ChangeDetector().changed(b, a, step=10).all()
+
+
+def test_a_coarse_step_hides_small_change():
+    wall = texture(64, 96, 1, contrast=20)
+    assert ChangeDetector().changed(picture(wall + 6.0), picture(wall), step=4).all()
+    assert not ChangeDetector().changed(picture(wall + 6.0), picture(wall), step=60).any()
+
+
+def test_clean_scene_waits_under_things_and_takes_what_is_seen_at_once():
+    wall = texture(64, 96, 1)
+    covered = wall.copy()
+    covered[:16, :16] = 0
+    busy = np.zeros((4, 6), np.bool_)
+    busy[0, 0] = True
+    scene = CleanScene(picture(covered), busy)
+    assert np.array_equal(scene.unclean, busy)
+    scene.update(picture(covered), busy=busy, changed=np.zeros_like(busy))
+    assert not scene.picture()[0][0, :16, :16].any()
+    scene.update(picture(wall), busy=np.zeros_like(busy), changed=np.zeros_like(busy))
+    assert not scene.unclean.any()
+    assert np.array_equal(scene.picture()[0][0, :16, :16].numpy(), wall[:16, :16])
+
+
+def test_clean_scene_follows_slowly():
+    scene = CleanScene(picture(np.full((64, 96), 100)), np.zeros((4, 6), np.bool_))
+    none = np.zeros((4, 6), np.bool_)
+    scene.update(picture(np.full((64, 96), 116)), busy=none, changed=none)
+    assert int(scene.picture()[0][0, 5, 5]) == 101
+    for _ in range(200):
+        scene.update(picture(np.full((64, 96), 116)), busy=none, changed=none)
+    assert int(scene.picture()[0][0, 5, 5]) == 116
+
+
+def test_kept_source_keeps_only_the_cells_named():
+    kept = KeptSource(picture(np.full((64, 96), 10)))
+    cells = np.zeros((4, 6), np.bool_)
+    kept.keep(picture(np.full((64, 96), 200)), cells)
+    assert int(kept.planes[0].max()) == 10
+    cells[3, 5] = True
+    kept.keep(picture(np.full((64, 96), 200)), cells)
+    assert int(kept.planes[0][0, 48:, 80:].min()) == 200
+    assert int((kept.planes[0] == 200).sum()) == 256

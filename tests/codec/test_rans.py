@@ -1,0 +1,86 @@
+"""Symbols through the range coder, in few and in many, and hostile bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from compressai import ans
+
+from pipeline.codec.rans import SymbolReader, SymbolWriter, _encode_few
+from pipeline.codec.tables import FIRST_MAP, FIRST_VECTOR, ROWS, initial_tables
+from pipeline.errors import StreamError
+
+TABLES = initial_tables()
+
+
+def write(rows: np.ndarray, symbols: np.ndarray) -> tuple[bytes, int]:
+    writer = SymbolWriter(TABLES)
+    writer.add(rows, symbols)
+    return writer.finish()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7, 100, 5000])
+def test_round_trip(count):
+    rng = np.random.default_rng(count)
+    rows = rng.integers(0, FIRST_MAP, count)
+    symbols = rng.integers(-3, 4, count)
+    symbols[rng.random(count) < 0.3] = rng.integers(-2047, 2048)
+    data, zeros = write(rows, symbols)
+    assert 0 <= zeros <= 4
+    reader = SymbolReader(TABLES, data, zeros, most=count)
+    half = count // 2
+    found = np.concatenate((reader.read(rows[:half]), reader.read(rows[half:])))
+    assert np.array_equal(found, symbols)
+
+
+def test_shapes_are_kept():
+    rows = np.full((3, 4), 30)
+    symbols = np.arange(12).reshape(3, 4) - 6
+    data, zeros = write(rows, symbols)
+    assert np.array_equal(SymbolReader(TABLES, data, zeros, most=12).read(rows), symbols)
+    assert SymbolReader(TABLES, data, zeros, most=12).read(np.zeros((0, 3), np.int64)).shape == (0, 3)
+
+
+def test_the_coder_for_few_symbols_writes_what_compressai_does():
+    rng = np.random.default_rng(0)
+    for count in (4, 9, 60):
+        rows = rng.integers(0, ROWS, count)
+        symbols = np.where(rows < FIRST_MAP, rng.integers(-40, 41, count), rng.integers(0, 2, count))
+        symbols[:2] = 2047, -2047
+        rows[:2] = 1, FIRST_VECTOR
+        theirs = ans.RansEncoder().encode_with_indexes(
+            symbols.tolist(), list(range(count)), [TABLES.rows[r] for r in rows], [TABLES.sizes[r] for r in rows],
+            [TABLES.offsets[r] for r in rows],
+        )  # fmt: skip
+        assert _encode_few(TABLES, rows.tolist(), symbols.tolist()) == theirs
+
+
+def test_nothing_at_all_is_the_empty_state():
+    assert SymbolWriter(TABLES).finish() == (b"\0\0\0\x80", 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "zeros"),
+    [
+        (b"", 0),
+        (b"", 7),
+        (b"\0\0\0\x80", 3),  # shorter than its state
+        (b"\0\0\0\x7f", 4),  # a state no coder has
+        (b"\0\0\0\x80\0\0\0\x80", 0),
+        (b"\0\0\0\x80\1\2\3", 4),  # not whole words
+        (b"\0\0\0\x80" + bytes(4000), 4),  # more than so few symbols can take
+    ],
+)
+def test_what_no_writer_makes_is_refused(data, zeros):
+    with pytest.raises(StreamError):
+        SymbolReader(TABLES, data, zeros, most=10)
+
+
+@pytest.mark.parametrize("fill", [b"\xff", b"\xf0", b"\0", b"\x7f"])
+def test_reading_far_past_the_end_stays_in_bounds(fill):
+    """Chains of escapes ask for many bytes; what comes back is arbitrary, but the process lives."""
+    for row in (0, 1, 40, FIRST_VECTOR, FIRST_MAP):
+        reader = SymbolReader(
+            TABLES, b"\xff\xff\xff\xff" * 2 if fill == b"" else b"\xff" * 7 + b"\x7f" + fill * 4000, 0, most=5000
+        )
+        assert reader.read(np.full(5000, row)).shape == (5000,)

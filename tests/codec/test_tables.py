@@ -1,0 +1,84 @@
+"""Tables: right distributions, packed and back, fitted to counts."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.codec.tables import (
+    FIRST_MAP,
+    FIRST_MODE,
+    FIRST_VECTOR,
+    ROWS,
+    Tables,
+    count_symbols,
+    cumulative,
+    fit,
+    initial_tables,
+)
+
+
+def test_rows_have_their_places():
+    assert (FIRST_MODE, FIRST_VECTOR, FIRST_MAP, ROWS) == (64, 74, 78, 2638)  # frozen: they stand in FORMAT.md
+
+
+def test_every_table_is_a_distribution():
+    tables = initial_tables()
+    assert len(tables.rows) == ROWS
+    for row, size in zip(tables.rows, tables.sizes, strict=True):
+        assert row[0] == 0
+        assert row[-1] == 65536
+        assert len(row) == size
+        assert all(a < b for a, b in pairwise(row))
+
+
+def test_cumulative_gives_every_symbol_a_place():
+    row = cumulative(np.array([1.0, 0.0, 1e-12, 0.0]))
+    assert row[-1] == 65536
+    assert np.diff(row).min() == 1
+
+
+def test_latent_tables_are_symmetric_and_widen():
+    tables = initial_tables()
+    for index in range(64):
+        counts = np.diff(tables.rows[index])[:-1]
+        assert tables.offsets[index] == -(len(counts) // 2)
+        uneven = np.abs(counts - counts[::-1]) > 1
+        assert uneven.sum() <= 2, "only the largest count takes what rounding left"
+    tops = [np.diff(tables.rows[index]).max() for index in range(0, 64, 8)]
+    assert tops == sorted(tops, reverse=True)
+
+
+def test_pack_and_unpack():
+    tables = initial_tables()
+    back = Tables.unpack(tables.pack())
+    assert back.rows == tables.rows
+    assert back.offsets == tables.offsets
+
+
+@pytest.mark.parametrize(("place", "value"), [(0, 1), (1, 0), (2, 70000)])
+def test_bad_tables_are_refused(place, value):
+    packed = initial_tables().pack()
+    packed["tables.values"][place] = value
+    with pytest.raises(ValueError, match="not a cumulative"):
+        Tables.unpack(packed)
+    with pytest.raises(ValueError, match="expected"):
+        Tables([], [])
+
+
+def test_fit_moves_towards_what_was_counted():
+    tables = initial_tables()
+    counts: dict[int, dict[int, int]] = {}
+    count_symbols([20] * 1000 + [FIRST_MAP], [1] * 990 + [1000] * 10 + [1], counts)
+    assert counts == {20: {1: 990, 1000: 10}, FIRST_MAP: {1: 1}}
+    fitted = fit(tables, counts)
+    place = 1 - tables.offsets[20]
+    share = (fitted.rows[20][place + 1] - fitted.rows[20][place]) / 65536
+    assert 0.9 < share < 1
+    assert fitted.rows[21] == tables.rows[21]
+    assert fitted.offsets == tables.offsets
+    assert Tables.unpack(fitted.pack()).rows == fitted.rows
+    assert torch.equal(fitted.pack()["tables.offsets"], tables.pack()["tables.offsets"])
