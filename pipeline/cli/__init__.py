@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from pipeline import __version__
-from pipeline.cli import archive, run, stream, train
+from pipeline.cli import archive, bench, run, stream, train
 from pipeline.errors import FoveaError, UsageError
 
 INTERRUPTED = 130
@@ -42,6 +42,7 @@ app = typer.Typer(
 run.register(app)
 stream.register(app)
 archive.register(app)
+bench.register(app)
 train.register(app)
 
 

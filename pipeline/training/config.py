@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.config import validate
 
+VALIDATION_BATCH = 32
+
 
 class TrainConfig(BaseModel):
     """One run. Samples are cut on first use and kept beside the run's state."""
@@ -18,9 +20,9 @@ class TrainConfig(BaseModel):
     images: Path  # a folder of photos
     clips: Path  # a folder of clips from cameras that stand still
     held_back_clips: tuple[str, ...] = ()  # file names, or patterns of them, for validation only
-    still_samples: int = Field(default=6000, ge=8)
+    still_samples: int = Field(default=6000, ge=64)
     moving_samples: int = Field(default=7000, ge=8)
-    validation_samples: int = Field(default=128, ge=8)
+    validation_samples: int = Field(default=128, ge=VALIDATION_BATCH)
     enhancement: Literal["mgfe", "raa", "fsca", "none"] = "mgfe"
     device: str = "cpu"
     bf16: bool = True
@@ -30,7 +32,7 @@ class TrainConfig(BaseModel):
     rate: float = Field(default=1e-3, gt=0)
     clip: float = Field(default=200.0, gt=0)  # of the gradient norm; 30 to 100 is usual
     average: float = Field(default=0.999, ge=0, lt=1)  # of the weights, exponentially
-    held_back: int = Field(default=128, ge=1)  # still samples kept for validation
+    held_back: int = Field(default=128, ge=VALIDATION_BATCH)  # still samples kept for validation
     seed: int = 1
     save_s: float = 180.0
     report_s: float = 20.0

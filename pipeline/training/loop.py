@@ -30,7 +30,7 @@ from pipeline.training.batches import (
     still_input,
     with_core,
 )
-from pipeline.training.config import TrainConfig
+from pipeline.training.config import VALIDATION_BATCH, TrainConfig
 from pipeline.training.data import CORE, Samples, SampleSets
 
 Report = Callable[[str], None]
@@ -215,9 +215,10 @@ class Trainer:
                 batches = Batches(self.check, batch=1, device=self.device, seed=7)
                 torch.manual_seed(7)
                 found = []
-                for start in range(0, len(self.check) // 32 * 32, 32):
-                    times = batches.draw(np.arange(start, start + 32))
-                    found.append(self._losses(batches, times, torch.full((32,), q, device=self.device)))
+                for start in range(0, len(self.check) // VALIDATION_BATCH * VALIDATION_BATCH, VALIDATION_BATCH):
+                    times = batches.draw(np.arange(start, start + VALIDATION_BATCH))
+                    quality = torch.full((VALIDATION_BATCH,), q, device=self.device)
+                    found.append(self._losses(batches, times, quality))
                 rows.append(torch.stack(found).mean(0).tolist())
         self._load_parameters(live)
         torch.manual_seed(self.config.seed + self.step)
