@@ -64,6 +64,8 @@ def decode_plate(brain: Brain, geometry: Geometry, payload: bytes) -> tuple[Plan
     if len(payload) < HEADER + CHECKSUM:
         raise StreamError(f"plate of {len(payload)} bytes")
     flags, q, data = open_payload(payload[:HEADER] + payload[HEADER + CHECKSUM :])
+    if flags & ~0x0E:
+        raise StreamError(f"plate header {payload[:HEADER].hex()} is not valid")
     cells, at = _whole(geometry, brain.device)
     reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=cells.size * (4 * SAMPLES + 1))
     unclean = read_map(reader, Layer.FOREGROUND, np.zeros_like(cells))

@@ -43,7 +43,7 @@ def test_cut_plates_are_refused(cut):
         decode_plate(BRAIN, GEOMETRY, make()[0][:cut])
 
 
-@pytest.mark.parametrize(("place", "bit"), [(0, 7), (0, 1), (1, 7), (2, 0), (3, 7), (20, 3)])
+@pytest.mark.parametrize(("place", "bit"), [(0, 7), (0, 1), (0, 0), (0, 4), (1, 7), (2, 0), (3, 7), (20, 3)])
 def test_flipped_bits_are_refused(place, bit):
     payload = bytearray(make()[0])
     payload[place] ^= 1 << bit
