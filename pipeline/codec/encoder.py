@@ -26,7 +26,7 @@ class Tuning:
     docs/experiments.md."""
 
     background_offset: int = -8  # quality steps from foreground to background (12 halve the quantiser step)
-    plate_offset: int = 4  # from foreground to plate: paid once a segment, used in every frame
+    plate_offset: int = 6  # from foreground to plate: paid once a segment, used in every frame
     background_importance: float = 0.5  # what the analysis is told of background cells
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
@@ -45,7 +45,7 @@ def choose_device(device: str) -> str:
 
 def quality_step(quality: float) -> int:
     """`quality` 0..100 -> the stream's 0..63."""
-    return min(QUALITIES - 1, max(0, round(quality * 0.63)))
+    return min(QUALITIES - 1, max(0, round(3 + 0.6 * quality)))
 
 
 class Encoder:
