@@ -30,6 +30,9 @@ _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Torch's threads would spin while they wait: on a busy machine decoding then takes 15 times as long.
     "OMP_WAIT_POLICY": "PASSIVE",
+    # Every count of coded cells is a new shape to oneDNN, which by default keeps code for the last thousand.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+    "LRU_CACHE_CAPACITY": "64",
 }
 
 app = typer.Typer(
