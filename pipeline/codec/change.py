@@ -27,24 +27,38 @@ def _means(plane: Tensor, size: int) -> Tensor:
     return torch.nn.functional.avg_pool2d(plane[:, None].float(), size)[:, 0]
 
 
+Means = tuple[Tensor, Tensor, Tensor]
+
+
+def _block_means(picture: Planes) -> Means:
+    """Means over 4x4 luma pixels and the 2x2 chroma samples under them."""
+    y, u, v = (_means(p, size) for p, size in zip(picture, (_BLOCK, _BLOCK // 2, _BLOCK // 2), strict=True))
+    return y, u, v
+
+
+def _cell_peak(a: Means, b: Means) -> Tensor:
+    """(rows, cols): the largest difference of a block mean in each cell, grey levels."""
+    luma, u, v = ((x - y).abs() for x, y in zip(a, b, strict=True))
+    return _cell_max(torch.maximum(luma, torch.maximum(u, v)))
+
+
 class ChangeDetector:
-    """Compares pictures with the one kept for each cell. The noise level is learned from the quiet cells."""
+    """Compares pictures with the one kept for each cell. The noise level is learned from one picture to the next, so
+    that slow drift counts as change and not as noise."""
 
     def __init__(self) -> None:
         self._noise = 1.0  # standard deviation of a block mean's difference, grey levels
+        self._last: Means | None = None
 
     def changed(self, picture: Planes, kept: Planes, *, step: float) -> Cells:
         """Cells (rows, cols) that differ by more than noise and more than the quantiser would hide."""
-        difference = (_means(picture[0], _BLOCK) - _means(kept[0], _BLOCK)).abs()
-        for a, b in zip(picture[1:], kept[1:], strict=True):
-            chroma = (_means(a, _BLOCK // 2) - _means(b, _BLOCK // 2)).abs()
-            difference = torch.maximum(difference, chroma)
-        peak = _cell_max(difference)
-        # Of the sixteen blocks of a quiet cell the largest difference is about 2.5 deviations; the median cell is
-        # quiet.
-        measured = float(peak.median()) / 2.5
-        self._noise = min(12.0, 0.9 * self._noise + 0.1 * measured)
-        threshold = max(4.5 * self._noise, 2.0 + 0.22 * step)
+        means = _block_means(picture)
+        peak = _cell_peak(means, _block_means(kept))
+        recent = peak if self._last is None else _cell_peak(means, self._last)
+        # Of the 48 blocks of a quiet cell the largest difference is about 2.5 deviations; the median cell is quiet.
+        self._noise = min(12.0, 0.9 * self._noise + 0.1 * float(recent.median()) / 2.5)
+        self._last = means
+        threshold = max(4.5 * self._noise, 1.0 + 0.05 * step)
         found: Cells = (peak > threshold).cpu().numpy()
         return found
 
