@@ -1,4 +1,4 @@
-"""`python -m pipeline.bench.picture OUT.png`: the README's picture. The demo street after some seconds: the source
+"""`python -m pipeline.bench.picture OUT.jpg`: the README's picture. The demo street after some seconds: the source
 with its mask, both layers decoded, and the foreground alone over the plate."""
 
 from __future__ import annotations
