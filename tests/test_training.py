@@ -13,6 +13,8 @@ from pipeline.codec import weights
 from pipeline.errors import ConfigError, UsageError
 from pipeline.training.batches import degrade, random_cells
 from pipeline.training.config import load_train
+from pipeline.training.data import SampleSets
+from pipeline.training.loop import Trainer
 from pipeline.training.run import train
 from tests.videos import write_video
 
@@ -56,6 +58,15 @@ def test_train_stops_goes_on_and_exports(material: Path, tmp_path: Path) -> None
     assert torch.isfinite(torch.cat([p.flatten() for p in brain.nets.parameters()])).all()
     curve = (out / "inter.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in curve] == ["2"]
+
+
+def test_training_goes_on_from_weights(material: Path, tmp_path: Path) -> None:
+    own = weights.available()[weights.newest()]
+    config = load_train(material, {"from_weights": own, "device": "cpu"})
+    samples = SampleSets.prepare(config, tmp_path / "run", lambda _: None)
+    trainer = Trainer(config, "inter", samples, tmp_path / "run", lambda _: None)
+    assert torch.equal(trainer.average[0], next(iter(weights.read(own).nets.analysis["inter"].parameters())))
+    assert all(p.requires_grad for p in trainer.parameters)
 
 
 def test_an_unknown_key_is_named(material: Path) -> None:

@@ -21,6 +21,7 @@ def train(
     config: Config,
     out: Annotated[Path, typer.Option(help="Samples, state, curves; a run found there goes on.")] = Path("runs/train"),
     weights: Annotated[Path | None, typer.Option(help="Then export to this safetensors file.")] = None,
+    from_weights: Annotated[Path | None, typer.Option(help="Begin with these weights: fine-tuning.")] = None,
     images: Annotated[Path | None, typer.Option(help="A folder of photos, in place of the configuration's.")] = None,
     clips: Annotated[Path | None, typer.Option(help="A folder of clips, in place of the configuration's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of each family.")] = None,
@@ -37,7 +38,7 @@ def train(
     from pipeline.training.loop import FAMILIES
     from pipeline.training.run import train as run
 
-    given = {"images": images, "clips": clips, "steps": steps, "minutes": minutes}
+    given = {"from_weights": from_weights, "images": images, "clips": clips, "steps": steps, "minutes": minutes}
     changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
     changes["device"] = choose_device(device)
     families = FAMILIES if family == "both" else (family,)

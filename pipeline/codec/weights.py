@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -63,20 +64,27 @@ def newest(folder: Path = FOLDER) -> bytes:
     return list(found)[-1]
 
 
+def read(path: Path) -> Brain:
+    """A weights file, on the CPU. Raises CodecError when it is none, or when its content is not what it says."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if fingerprint(tensors).hex() != metadata["fingerprint"]:
+            raise CodecError(f"{path}: its content does not match its fingerprint {metadata['fingerprint']}")
+        nets = CodecNets(**json.loads(metadata["nets"]))
+        nets.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("tables.")})
+        tables = Tables.unpack(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CodecError(f"{path}: not a weights file: {str(error).splitlines()[0]}") from error
+    return Brain(nets.eval().requires_grad_(False), tables, torch.device("cpu"))
+
+
 @lru_cache(maxsize=4)
 def load(mark: bytes, device: str, folder: Path = FOLDER) -> Brain:
-    """The nets of a fingerprint, ready for inference. Raises CodecError that names the missing weights."""
+    """The nets of a fingerprint, ready for inference on a device. Raises CodecError that names the missing weights."""
     path = available(folder).get(mark)
     if path is None:
         raise CodecError(f"this stream needs codec weights {mark.hex()}, which are not in {folder}")
-    tensors = {}
-    with safe_open(path, framework="pt") as file:
-        shape = json.loads(file.metadata()["nets"])
-        for name in file.keys():  # noqa: SIM118 (not a dict)
-            tensors[name] = file.get_tensor(name)
-    if fingerprint(tensors) != mark:
-        raise CodecError(f"{path.name}: its content does not match its fingerprint {mark.hex()}")
-    nets = CodecNets(**shape)
-    nets.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("tables.")})
-    nets.eval().requires_grad_(False).to(device)
-    return Brain(nets, Tables.unpack(tensors), torch.device(device))
+    brain = read(path)
+    return replace(brain, nets=brain.nets.to(device), device=torch.device(device))

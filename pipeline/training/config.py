@@ -24,6 +24,7 @@ class TrainConfig(BaseModel):
     moving_samples: int = Field(default=7000, ge=8)
     validation_samples: int = Field(default=128, ge=VALIDATION_BATCH)
     enhancement: Literal["mgfe", "raa", "fsca", "none"] = "mgfe"
+    from_weights: Path | None = None  # begin with these weights, where no earlier run is found
     device: str = "cpu"
     bf16: bool = True
     batch: int = Field(default=8, ge=1)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.codec import weights
 from pipeline.codec.blocks import CHROMA_WEIGHT, LUMA, to_blocks, to_planes
 from pipeline.codec.model import LAMBDA, CodecNets, Kind, LayerInput, LayerLoss, train_layer
 from pipeline.codec.nets import step_size
@@ -140,6 +141,8 @@ class Trainer:
         self.nets = CodecNets(enhancement=self.config.enhancement)
         still, moving = self.samples.still, self.samples.moving
         set_bases(self.nets, still, moving)
+        if self.config.from_weights is not None:
+            self.nets = weights.read(self.config.from_weights).nets.requires_grad_(True).train()
         self.nets.to(self.device)
         own = still if self.family == "intra" else moving
         keep = np.arange(len(own)) < len(own) - (self.config.held_back if self.family == "intra" else 0)
