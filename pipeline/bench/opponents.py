@@ -31,7 +31,7 @@ class Opponent:
 OPPONENTS = {
     o.name: o
     for o in (
-        Opponent("mjpeg", "jpeg", (), (15, 25, 40, 55, 70, 82, 90, 95)),
+        Opponent("mjpeg", "jpeg", (), (8, 15, 25, 40, 55, 70, 82, 90, 95)),
         Opponent(
             "x264-zerolatency",
             "libx264",

@@ -51,15 +51,22 @@ class ChangeDetector:
         self._last: Means | None = None
 
     def changed(self, picture: Planes, kept: Planes, *, step: float) -> Cells:
-        """Cells (rows, cols) that differ by more than noise and more than the quantiser would hide."""
+        """Cells (rows, cols) that differ by more than noise and more than the quantiser would hide. Call it once a
+        picture, in order: it learns."""
         means = _block_means(picture)
         peak = _cell_peak(means, _block_means(kept))
         recent = peak if self._last is None else _cell_peak(means, self._last)
         # Of the 48 blocks of a quiet cell the largest difference is about 2.5 deviations; the median cell is quiet.
         self._noise = min(12.0, 0.9 * self._noise + 0.1 * float(recent.median()) / 2.5)
         self._last = means
-        threshold = max(4.5 * self._noise, 1.0 + 0.05 * step)
-        found: Cells = (peak > threshold).cpu().numpy()
+        return self._beyond(peak, step)
+
+    def differs(self, picture: Planes, other: Planes, *, step: float, slack: float = 1.0) -> Cells:
+        """The same of any two pictures, without learning. `slack` times the usual difference is allowed."""
+        return self._beyond(_cell_peak(_block_means(picture), _block_means(other)) / slack, step)
+
+    def _beyond(self, peak: Tensor, step: float) -> Cells:
+        found: Cells = (peak > max(4.5 * self._noise, 1.0 + 0.05 * step)).cpu().numpy()
         return found
 
 

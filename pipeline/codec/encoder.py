@@ -31,6 +31,9 @@ class Tuning:
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
     motion_share: float = 0.15  # search motion in the background when more than this share of it changed
+    new_plate_slack: float = (
+        4.0  # times the usual threshold: a plate is dear, so little drift is left to the background
+    )
     new_plate_share: float = 0.5  # at a key frame, open a new segment when more than this share left the plate
 
 
@@ -137,7 +140,8 @@ class Encoder:
             return True
         if frame.pts_us - self._segment_start_us >= self._segment_us:
             return True
-        left = ChangeDetector().changed(picture, self._plate_source, step=self._step(self._background_q(q)))
+        step = self._step(self._background_q(q))
+        left = self._change.differs(picture, self._plate_source, step=step, slack=self.tuning.new_plate_slack)
         return bool(left[~busy].mean() > self.tuning.new_plate_share) if (~busy).any() else False
 
     def _open_segment(self, picture: Planes, frame: Frame, busy: Cells, q: int) -> bytes:
@@ -145,7 +149,7 @@ class Encoder:
         if self._scene is None:
             self._scene = CleanScene(picture, busy)
         else:
-            moved = ChangeDetector().changed(picture, self._scene.picture(), step=self._step(self._background_q(q)))
+            moved = self._change.differs(picture, self._scene.picture(), step=self._step(self._background_q(q)))
             self._scene.update(picture, busy=busy, changed=moved)
         source = self._scene.picture()
         q_plate = self._q(q, self.tuning.plate_offset)
