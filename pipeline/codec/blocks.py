@@ -30,6 +30,16 @@ def to_blocks(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
     return torch.cat(parts, dim=-1).float()
 
 
+def weighted(blocks: Tensor) -> Tensor:
+    """(...,96) samples scaled so that their plain squared error is the 6:1:1 measure."""
+    return torch.cat((blocks[..., :LUMA], blocks[..., LUMA:] * CHROMA_WEIGHT), dim=-1)
+
+
+def unweighted(blocks: Tensor) -> Tensor:
+    """The inverse of `weighted`."""
+    return torch.cat((blocks[..., :LUMA], blocks[..., LUMA:] / CHROMA_WEIGHT), dim=-1)
+
+
 def to_planes(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The inverse of `to_blocks`; keeps the dtype."""
     planes = []

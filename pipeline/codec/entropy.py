@@ -68,6 +68,11 @@ class Step:
     rows: Tensor | None
     offsets: tuple[tuple[int, int], ...]
 
+    @property
+    def selection(self) -> Tensor | slice:
+        """`rows` as an index."""
+        return slice(None) if self.rows is None else self.rows
+
 
 def steps(at: Positions) -> Iterator[Step]:
     """The order in which a layer's symbols are coded. Normative."""

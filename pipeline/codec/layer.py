@@ -17,9 +17,19 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import SAMPLES, Positions, to_blocks
-from pipeline.codec.entropy import Step, steps, table_scale
-from pipeline.codec.maps import MOVED, PLATE, SPLIT, Vectors, read_map, read_vectors, write_map, write_vectors
-from pipeline.codec.model import CodecNets, EntropyModel, Kind, Modes, quantise, side_features
+from pipeline.codec.entropy import steps, table_scale
+from pipeline.codec.maps import (
+    MOVED,
+    PLATE,
+    SPLIT,
+    Vectors,
+    places_of,
+    read_map,
+    read_vectors,
+    write_map,
+    write_vectors,
+)
+from pipeline.codec.model import CodecNets, Kind, Modes, quantise, side_features
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.rans import SymbolReader, SymbolWriter
@@ -64,11 +74,6 @@ class Job:
     importance: npt.NDArray[np.float32]
     q: int
     thrift: float = 1.0
-
-
-def places_of(cells: Cells) -> Ints:
-    """Row and column of each coded cell in raster order, (n,2)."""
-    return np.argwhere(cells).astype(np.int64)
 
 
 def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, window: Window, at: Positions) -> Modes:
@@ -220,7 +225,7 @@ def encode_symbols(
     scale = step_size(q).unsqueeze(1) / 16
     symbols, values = torch.zeros_like(latent), torch.zeros_like(latent)
     for step in steps(at):
-        index, rows = _index(entropy, shared, symbols, step, at)
+        index, rows = entropy.index(shared, symbols, step, at), step.selection
         mean = entropy.mean(values, scale, step, at)
         coded = quantise(latent[rows, step.start : step.end] - mean, table_scale(index), job.thrift)
         coded = torch.where(index < 1, 0.0, coded.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))
@@ -229,13 +234,6 @@ def encode_symbols(
         kept = index >= 1
         writer.add(index[kept].cpu().numpy().astype(np.int64), coded[kept].cpu().numpy().astype(np.int64))
     return symbols, nets.synthesis_of(kind)(values, prediction, q, at)
-
-
-def _index(
-    entropy: EntropyModel, shared: Tensor, symbols: Tensor, step: Step, at: Positions
-) -> tuple[Tensor, Tensor | slice]:
-    rows: Tensor | slice = slice(None) if step.rows is None else step.rows
-    return entropy.index(shared, symbols, step, at), rows
 
 
 def read_symbols(
@@ -247,7 +245,7 @@ def read_symbols(
     shared = entropy.index.begin(before, side_features(kind, quality, modes, at))
     symbols = torch.zeros(len(at), SAMPLES, device=brain.device)
     for step in steps(at):
-        index, rows = _index(entropy, shared, symbols, step, at)
+        index, rows = entropy.index(shared, symbols, step, at), step.selection
         numbers = index.cpu().numpy().astype(np.int64)
         found = np.zeros(numbers.shape, np.float32)
         found[numbers >= 1] = reader.read(numbers[numbers >= 1])
@@ -265,6 +263,6 @@ def synthesise(brain: Brain, kind: Kind, at: Positions, symbols: Tensor, predict
     values = torch.zeros_like(symbols)
     for step in steps(at):
         mean = entropy.mean(values, scale, step, at)
-        rows: Tensor | slice = slice(None) if step.rows is None else step.rows
+        rows = step.selection
         values[rows, step.start : step.end] = symbols[rows, step.start : step.end] + mean
     return brain.nets.synthesis_of(kind)(values, prediction, quality, at)

@@ -104,6 +104,11 @@ def predict_vector(field: Ints, known: Cells, row: int, col: int) -> Ints:
     return np.sort(np.stack(found), axis=0)[len(found) // 2]
 
 
+def places_of(cells: Cells) -> Ints:
+    """Row and column of each coded cell in raster order, (n,2)."""
+    return np.argwhere(cells).astype(np.int64)
+
+
 class Vectors:
     """Modes and vectors of a layer's coded cells.
 

@@ -175,7 +175,7 @@ def train_layer(nets: CodecNets, x: LayerInput) -> LayerLoss:
         bits = latent_in.new_zeros(len(x.at))
         smooth = latent_in.new_zeros(len(x.at))
         for step in steps(x.at):
-            rows = slice(None) if step.rows is None else step.rows
+            rows = step.selection
             if step.rows is not None and step.rows.numel() == 0:
                 continue
             index = entropy.index(shared, symbols, step, x.at)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.codec.blocks import CHROMA_WEIGHT, LUMA, SAMPLES, Positions
+from pipeline.codec.blocks import SAMPLES, Positions, unweighted, weighted
 
 LATENT = SAMPLES
 QUALITIES = 64  # integer quality steps, 12 to the octave
@@ -140,10 +140,6 @@ class FrequencySpatialAttention(nn.Module):
         return x + self.out(fused)
 
 
-def _weighted(blocks: Tensor) -> Tensor:
-    return torch.cat((blocks[:, :LUMA], blocks[:, LUMA:] * CHROMA_WEIGHT), dim=1)
-
-
 class Analysis(nn.Module):
     """Residual and prediction of the coded positions -> latent in units of the quantiser step."""
 
@@ -163,8 +159,8 @@ class Analysis(nn.Module):
 
     def forward(self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: Positions) -> Tensor:
         """`residual`, `prediction` (N,96) grey levels; `importance` (B,rows,cols,1) 0..1; `q` (N,) -> (N,96)."""
-        weighted = _weighted(residual)
-        x = self.enter(torch.cat((weighted / 16, (prediction - 128) / 64), dim=1))
+        scaled = weighted(residual)
+        x = self.enter(torch.cat((scaled / 16, (prediction - 128) / 64), dim=1))
         x = x * torch.exp(self.quality(q)).to(x.dtype)
         for i, block in enumerate(self.blocks):
             if self.regions:
@@ -173,7 +169,7 @@ class Analysis(nn.Module):
                 x = self.attention[i](x, at)
             x = block(x, at)
         with torch.autocast(x.device.type, enabled=False):  # large coefficients do not survive bf16
-            linear = weighted.float() @ self.basis.T
+            linear = scaled.float() @ self.basis.T
         if self.linear_region is not None:
             linear = linear * self.linear_region(importance, at)
         latent = linear + 16 * self.leave(x).float()
@@ -202,5 +198,4 @@ class Synthesis(nn.Module):
             x = block(x, at)
         with torch.autocast(x.device.type, enabled=False):
             linear = values.float() @ self.basis
-        linear = torch.cat((linear[:, :LUMA], linear[:, LUMA:] / CHROMA_WEIGHT), dim=1)
-        return prediction + linear + 16 * self.leave(x).float()
+        return prediction + unweighted(linear) + 16 * self.leave(x).float()

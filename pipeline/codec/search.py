@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import LUMA
-from pipeline.codec.maps import MOVED, PLATE, SPLIT, STILL, Vectors
+from pipeline.codec.maps import MOVED, PLATE, SPLIT, STILL, Vectors, places_of
+from pipeline.codec.model import LAMBDA
 from pipeline.codec.motion import MAX_VECTOR, FlowSearch, fetch_luma
 from pipeline.codec.state import LayerState, Planes
 from pipeline.types import CELL
@@ -36,13 +37,13 @@ class MotionSearch:
         step: float,
         move: bool,
     ) -> Vectors:
-        """Modes and vectors of the coded cells that cost least: luma error + bits * step^2 / 8.7.
+        """Modes and vectors of the coded cells that cost least: luma error + bits * step^2 / LAMBDA.
 
         `move`: look for motion at all (where not, only the plane in place and the plate compete).
         """
-        places = np.argwhere(cells).astype(np.int64)
+        places = places_of(cells)
         luma = _cell_luma(picture[0], places)
-        price = step * step / 8.7
+        price = step * step / LAMBDA
         costs = {
             STILL: _error(luma, _cell_luma(state.plane[0], places)).sum(1) + price * _MODE_BITS[STILL],
             PLATE: _error(luma, _cell_luma(plate[0], places)).sum(1) + price * _MODE_BITS[PLATE],

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import CHROMA_WEIGHT, LUMA, Positions, to_blocks, to_planes
+from pipeline.codec.blocks import LUMA, Positions, to_blocks, to_planes, unweighted, weighted
 from pipeline.codec.model import Kind, LayerInput, Modes
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
@@ -95,11 +95,9 @@ def degrade(planes: Planes, q: Tensor, basis: Tensor) -> Planes:
     """A stand-in for a decoded reference: block transform, dead-zone quantiser, back. `q` (B,)."""
     blocks = to_blocks(*planes)
     step = step_size(q).view(-1, 1, 1, 1)
-    scaled = torch.cat((blocks[..., :LUMA] - 128, (blocks[..., LUMA:] - 128) * CHROMA_WEIGHT), dim=-1)
-    latent = scaled @ basis.T / step
+    latent = weighted(blocks - 128) @ basis.T / step
     back = (latent.sign() * (latent.abs() + 0.35).floor() * step) @ basis
-    back = torch.cat((back[..., :LUMA], back[..., LUMA:] / CHROMA_WEIGHT), dim=-1) + 128
-    return to_planes(back.round().clamp(0, 255).to(torch.uint8))
+    return to_planes((unweighted(back) + 128).round().clamp(0, 255).to(torch.uint8))
 
 
 class Batches:

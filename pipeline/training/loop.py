@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.codec import weights
-from pipeline.codec.blocks import CHROMA_WEIGHT, LUMA, to_blocks, to_planes
+from pipeline.codec.blocks import to_blocks, to_planes, weighted
 from pipeline.codec.model import LAMBDA, CodecNets, Kind, LayerInput, LayerLoss, train_layer
 from pipeline.codec.nets import step_size
 from pipeline.training.batches import (
@@ -54,8 +54,8 @@ def set_bases(nets: CodecNets, still: Samples, moving: Samples) -> None:
     """The linear paths: principal components of weighted blocks, of photos and of motion-compensated residuals."""
 
     def components(blocks: Tensor) -> Tensor:
-        weighted = torch.cat((blocks[:, :LUMA], blocks[:, LUMA:] * CHROMA_WEIGHT), dim=1).double()
-        covariance = weighted.T @ weighted / len(weighted)
+        scaled = weighted(blocks).double()
+        covariance = scaled.T @ scaled / len(scaled)
         return torch.linalg.eigh(covariance).eigenvectors.flip(1).T.float().contiguous()
 
     picture = Batches(still, batch=512, device=torch.device("cpu"), seed=0).draw()[0]
@@ -78,8 +78,7 @@ def set_bases(nets: CodecNets, still: Samples, moving: Samples) -> None:
 def layer_cost(x: LayerInput, out: LayerLoss) -> tuple[Tensor, Tensor, Tensor]:
     """(loss, bits a position, squared error a position). The loss is rate + distortion in bits, evened over
     qualities."""
-    error = x.blocks - out.pictures
-    squared = error[:, :LUMA].square().sum(1) + CHROMA_WEIGHT**2 * error[:, LUMA:].square().sum(1)
+    squared = weighted(x.blocks - out.pictures).square().sum(1)
     weight = loss_weight(x.at.pick(x.importance)[:, 0])
     step = step_size(x.q)
     # Clipping is left to the pictures' use: a gradient beyond 0 and 255 is wanted. 1/sqrt(lambda) goes with the step.
@@ -127,7 +126,7 @@ def intra_losses(nets: CodecNets, batches: Batches, times: list[Picture], q: Ten
 
 @dataclass
 class Trainer:
-    """One family's run. `folder` holds state.pt (resumable), curve.csv and the averaged weights."""
+    """One family's run. `folder` holds FAMILY.pt (resumable, with the averaged weights) and FAMILY.csv (the curve)."""
 
     config: TrainConfig
     family: str

@@ -8,8 +8,8 @@ import torch
 
 from pipeline.codec import weights
 from pipeline.codec.blocks import Positions
-from pipeline.codec.layer import Brain, Job, decode_layer, encode_layer, layer_checksum, places_of, synthesise
-from pipeline.codec.maps import MOVED, PLATE, SPLIT, Vectors
+from pipeline.codec.layer import Brain, Job, decode_layer, encode_layer, layer_checksum, synthesise
+from pipeline.codec.maps import MOVED, PLATE, SPLIT, Vectors, places_of
 from pipeline.codec.model import CodecNets
 from pipeline.codec.state import Geometry, LayerState
 from pipeline.codec.tables import initial_tables
