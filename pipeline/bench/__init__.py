@@ -1,5 +1,13 @@
 """Measurement: the codec beside what a user would pick instead, on the same frames with the same regions.
 
-`quality` measures pictures, `opponents` runs other codecs, `rd` puts curves side by side, `demo` reports on the demo
-run.
+    clip       frames with regions in, coded frames out
+    regions    the regions in a file, so that every run and every codec has the same
+    opponents  other codecs; `fovea` is ours
+    quality    squared error by region; `structure` is MS-SSIM, `agreement` what a detector still sees
+    rd         a clip to points
+    bdrate     points to curves and what they save
+    results    all of it as JSON
+    exhibits   crops and bits of a few points, `plots` draws them, `report` is the page
+
+`demo` reports on the demo run.
 """

@@ -7,11 +7,14 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.bench.opponents import OPPONENTS
+from pipeline.bench.bdrate import Envelope
+from pipeline.bench.clip import Clip
 from pipeline.bench.quality import Distortion
-from pipeline.bench.rd import Report, bytes_at, measure_opponent
+from pipeline.bench.rd import Report, measure_opponents
 from pipeline.errors import JobError
 from pipeline.types import Frame, Masked
+
+_OPPONENT = "x264-veryfast-zl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +54,13 @@ class DemoMeter:
         """What came of it, beside x264 zero-latency. Raises JobError when frames are missing."""
         if self._count != len(self._masked):
             raise JobError(f"the archive gave back {self._count} of {len(self._masked)} frames")
-        opponent = OPPONENTS["x264-zerolatency"]
-        gop = round(10 * self._fps)
-        points = []
-        for setting in opponent.settings:
-            points.append(measure_opponent(opponent, self._masked, setting=setting, gop=gop, fps=self._fps))
-            progress(f"x264 zero-latency, crf {setting}: {points[-1].weighted_psnr:.1f} dB")
+        clip = Clip("demo", tuple(self._masked), self._fps)
+        points = measure_opponents(clip, [_OPPONENT], own=[self._distortion], report=progress)
         weighted = self._distortion.weighted_psnr
         return DemoReport(
             foreground_psnr=self._distortion.foreground_psnr,
             background_psnr=self._distortion.background_psnr,
             weighted_psnr=weighted,
             raw_bytes=sum(item.frame.nbytes for item in self._masked),
-            x264_bytes=bytes_at(points, weighted),
+            x264_bytes=Envelope(points, "weighted_psnr").nbytes(weighted),
         )

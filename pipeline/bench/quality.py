@@ -1,4 +1,5 @@
-"""Distortion in 8-bit 4:2:0, as cameras deliver it: YUV weighted 6:1:1, by region, pooled over frames."""
+"""Squared error, pooled over frames: in 8-bit 4:2:0, as cameras deliver it, YUV weighted 6:1:1 and by region; and in
+RGB, of the whole picture, for those who compare with photographs."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.color import BT709, frame_to_rgb
 from pipeline.types import CELL, Frame
 
 FOREGROUND_SHARE = 0.8  # of the weighted measure: foreground PSNR alone can be won by throwing the background away
@@ -16,7 +18,9 @@ Cells = npt.NDArray[np.bool_]
 
 
 def psnr(mse: float) -> float:
-    """Decibels below 255; at most BEST_DB."""
+    """Decibels below 255; at most BEST_DB. NaN stays NaN."""
+    if math.isnan(mse):
+        return math.nan
     return min(BEST_DB, 10 * math.log10(255**2 / mse)) if mse > 0 else BEST_DB
 
 
@@ -64,3 +68,20 @@ class Distortion:
         if math.isnan(background):
             return psnr(foreground)
         return psnr(FOREGROUND_SHARE * foreground + (1 - FOREGROUND_SHARE) * background)
+
+
+class RgbDistortion:
+    """Squared errors of a sequence in RGB, every pixel alike."""
+
+    def __init__(self, *, matrix: int = BT709, full_range: bool = False) -> None:
+        self._matrix, self._full_range = matrix, full_range
+        self._error = self._count = 0
+
+    def add(self, source: Frame, decoded: Frame) -> None:
+        a, b = (frame_to_rgb(f, matrix=self._matrix, full_range=self._full_range) for f in (source, decoded))
+        self._error += int(np.square(a.astype(np.int32) - b).sum())
+        self._count += a.size
+
+    @property
+    def psnr(self) -> float:
+        return psnr(self._error / self._count if self._count else math.nan)

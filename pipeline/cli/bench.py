@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import Json, Value, build, choice, emit, say
-from pipeline.errors import SourceError, UsageError
+from pipeline.cli.output import Json, build, choice, emit, say
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.bench.rd import Point
+    from pipeline.bench.bdrate import BdRate, Mean
+    from pipeline.bench.results import ClipResult, Results
 
 DETECTORS = ("auto", "yolo", "motion", "none")
+QUALITIES = "30,45,60,75"
+OPPONENTS = "x264-veryfast-zl,x265-medium,svt-av1-8"
+ALL = "all"
 
 
 def register(app: typer.Typer) -> None:
@@ -26,76 +30,135 @@ def register(app: typer.Typer) -> None:
 
 
 def rd(
-    clip: Annotated[str, typer.Argument(metavar="IN", help="A video file or URL.")],
-    frames: Annotated[int, typer.Option(min=2, help="How many; they are held in memory.")] = 150,
+    clips: Annotated[list[str], typer.Argument(metavar="IN...", help="Video files or URLs.")],
+    out: Annotated[
+        Path | None, typer.Option(help="A directory for points.json, regions.npz, plots and report.html.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=2, help="Of each clip; they are held in memory.")] = 150,
+    skip: Annotated[int, typer.Option(min=0, help="Frames to leave out at the start of each.")] = 0,
     halve: Annotated[bool, typer.Option("--halve", help="At half size: source artefacts average out.")] = False,
     detector: Annotated[str, typer.Option(help="What makes the regions that all codecs share.")] = "auto",
-    weights: Annotated[str, typer.Option(help="For yolo.")] = "yolo11n.pt",
+    weights: Annotated[str, typer.Option(help="For yolo and --agreement.")] = "yolo11n.pt",
     boxes: Annotated[Path | None, typer.Option(help="JSON lines with boxes, in place of a detector.")] = None,
-    quality: Annotated[list[float] | None, typer.Option(help="Of Fovea; may be given several times.")] = None,
-    opponent: Annotated[list[str] | None, typer.Option(help="May be given several times.")] = None,
-    at: Annotated[float | None, typer.Option(help="Foreground PSNR in dB at which bytes are compared.")] = None,
+    regions: Annotated[Path | None, typer.Option(help="An earlier run's regions.npz, in place of a detector.")] = None,
+    quality: Annotated[list[str] | None, typer.Option(help="Of Fovea; with commas or several times.")] = None,
+    opponents: Annotated[
+        list[str] | None, typer.Option(help=f"With commas or several times, or {ALL}. Unless told: {OPPONENTS}.")
+    ] = None,
+    agreement: Annotated[bool, typer.Option("--agreement", help="Ask YOLO what it sees in decoded frames.")] = False,
+    at: Annotated[float | None, typer.Option(help="List bytes at this foreground PSNR (dB) too.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep opponents' points that --out has already.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Curves of opponents measured at a time.")] = 1,
     as_json: Json = False,
 ) -> int:
-    """Rate-distortion points of Fovea and its opponents: same frames, same regions, one run."""
-    from pipeline.bench import rd as measure
-    from pipeline.bench.opponents import OPPONENTS
-    from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
-    from pipeline.source import open_source
-    from pipeline.track import RoiStage
+    """Rate-distortion curves of Fovea and its opponents, and what they save: same frames, same regions, one run."""
+    from pipeline.bench import run
+    from pipeline.bench.regions import load_regions
+    from pipeline.bench.results import to_json
+    from pipeline.config import DetectorConfig
 
-    names = opponent or ["mjpeg", "x264-zerolatency"]
-    for name in names:
-        choice(name, tuple(OPPONENTS), "--opponent")
-    choice(detector, DETECTORS, "--detector")
-    kind = "boxes" if boxes else detector
-    roi = RoiStage(build(DetectorConfig, kind=kind, weights=weights, boxes=boxes, every=1), MaskConfig())
-    say(str(roi))
-    with open_source(build(SourceConfig, url=clip, frames=frames, halve=halve)) as source:
-        fps = source.fps or 25.0
-        masked = roi.process(source)
-    if not masked:
-        raise SourceError(f"{clip}: no frames")
-    qualities = quality or [30.0, 45.0, 60.0, 75.0]
-    points = measure.curves(masked, names=names, qualities=qualities, fps=fps, report=say)
-    compared = _compared(points, names, at)
-    listed: list[Value] = [dict(asdict(point)) for point in points]
-    emit({"points": listed, "at": compared}, as_json=as_json, text=_text(compared))
+    if len({run.clip_name(url) for url in clips}) < len(clips):
+        raise UsageError("two clips have the same name")
+    if resume and out is None:
+        raise UsageError("--resume needs --out")
+    names, unavailable = _opponents(_listed(opponents, OPPONENTS))
+    kind = "boxes" if boxes else choice(detector, DETECTORS, "--detector")
+    plan = run.Plan(
+        detector=build(DetectorConfig, kind=kind, weights=weights, boxes=boxes, every=1),
+        qualities=tuple(_quality(text) for text in _listed(quality, QUALITIES)),
+        opponents=names,
+        frames=frames,
+        skip=skip,
+        halve=halve,
+        witness=build(DetectorConfig, kind="yolo", weights=weights) if agreement else None,
+        jobs=jobs,
+    )
+    given = load_regions(regions) if regions else None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    for name, why in unavailable:
+        say(f"{name} is not measured: {why}")
+    results = run.measure_clips(clips, plan, given=given, unavailable=unavailable, out=out, resume=resume, report=say)
+    emit(to_json(results), as_json=as_json, text=_text(results, at))
     return 0
 
 
-def _compared(points: list[Point], names: list[str], at: float | None) -> dict[str, Value]:
-    """Bytes of every codec at equal quality: at the asked foreground PSNR, else at each of Fovea's weighted PSNRs."""
-    from pipeline.bench.rd import bytes_at
-
-    own = [p for p in points if p.codec == "fovea"]
-    if at is not None:
-        places = [(f"foreground {at:g} dB", at, "foreground_psnr")]
-    else:
-        places = [(f"weighted {p.weighted_psnr:.2f} dB", p.weighted_psnr, "weighted_psnr") for p in own]
-    table: dict[str, Value] = {}
-    for label, psnr, measure in places:
-        row: dict[str, Value] = {}
-        for name in ("fovea", *names):
-            found = bytes_at((p for p in points if p.codec == name), psnr, measure=measure)
-            row[name] = None if math.isnan(found) else round(found)
-        table[label] = row
-    if not table:
-        raise UsageError("nothing to compare")
-    return table
+def _listed(values: list[str] | None, unless: str) -> list[str]:
+    return [part for value in values or [unless] for part in value.split(",") if part]
 
 
-def _text(compared: dict[str, Value]) -> str:
-    lines = []
-    for label, row in compared.items():
-        if isinstance(row, dict):
-            own = row["fovea"]
-            others = ", ".join(f"{name} {_times(own, row[name])}" for name in row if name != "fovea")
-            lines.append(f"{label}: fovea {own if own is not None else 'beyond its curve'} bytes; {others}")
-    return "\n".join(lines)
+def _quality(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise UsageError(f"--quality {text}: a number from 0 to 100")
+    return value
 
 
-def _times(own: Value, other: Value) -> str:
-    if not isinstance(own, int) or not isinstance(other, int):
-        return "beyond its curve"
-    return f"{other} ({own / other:.2f})"
+def _opponents(asked: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Names of those that can be measured; those that cannot, and why."""
+    from pipeline.bench.opponents import OPPONENTS as KNOWN
+    from pipeline.bench.opponents import missing
+
+    names = tuple(KNOWN) if ALL in asked else tuple(dict.fromkeys(asked))
+    for name in names:
+        choice(name, tuple(KNOWN), "--opponents")
+    lacking = {name: why for name in names if (why := missing(KNOWN[name]))}
+    if len(lacking) == len(names):
+        raise UsageError("\n".join(f"{name}: {why}" for name, why in lacking.items()) or "no opponents")
+    return tuple(name for name in names if name not in lacking), tuple(lacking.items())
+
+
+def _text(results: Results, at: float | None) -> str:
+    lines = ["BD-rate of Fovea against each opponent; in brackets without the background rule"]
+    for clip in results.clips:
+        share = f"{clip.foreground_share:.0%} of the picture"
+        lines.append(f"\n{clip.name}, {clip.width}x{clip.height}, {clip.frames} frames; {clip.detector}, {share}")
+        rows = [["", "weighted", "foreground", "points", "overlap", ""]]
+        for name in results.opponents:
+            weighted, foreground = clip.rates(name)
+            overlap = f"{weighted.overlap_db:.1f} dB ({weighted.overlap_share:.0%})"
+            counted = f"{weighted.counted} of {weighted.points}"
+            rows.append([name, _percents(weighted), _percents(foreground), counted, overlap, weighted.reason])
+        lines += _aligned(rows)
+        lines += _aligned(_detection_rows(clip)) + _aligned(_byte_rows(clip, at))
+    lines.append("\nmean over clips")
+    rows = [["", "weighted", "clips", "foreground", "clips"]]
+    for name in results.opponents:
+        weighted_mean, foreground_mean = (mean for mean in results.means if mean.opponent == name)
+        means = [[_percents(mean), f"{mean.counted} of {mean.clips}"] for mean in (weighted_mean, foreground_mean)]
+        rows.append([name, *means[0], *means[1]])
+    return "\n".join(lines + _aligned(rows))
+
+
+def _percents(rate: BdRate | Mean) -> str:
+    ruled, free = ("none" if p is None else f"{p:+.1f} %" for p in (rate.percent, rate.any_background))
+    return f"{ruled} ({free})"
+
+
+def _detection_rows(clip: ClipResult) -> list[list[str]]:
+    rows = [["", "bytes at F1 0.90", "Fovea's F1 there"]] if clip.detections else []
+    for row in clip.detections:
+        ours = "" if row.nbytes is None else "beyond its curve" if row.f1 is None else f"{row.f1:.3f}"
+        rows.append([row.opponent, str(row.nbytes or "beyond its curve"), ours])
+    return rows
+
+
+def _byte_rows(clip: ClipResult, at: float | None) -> list[list[str]]:
+    """Bytes of every codec at a foreground PSNR."""
+    from pipeline.bench.bdrate import Envelope
+
+    if at is None:
+        return []
+    rows = [["", f"bytes at a foreground of {at:g} dB"]]
+    for name in dict.fromkeys(point.codec for point in clip.points):
+        nbytes = Envelope(clip.of(name), "foreground_psnr").nbytes(at)
+        rows.append([name, "beyond its curve" if math.isnan(nbytes) else f"{nbytes:.0f}"])
+    return rows
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
