@@ -171,6 +171,21 @@ def read_motion(
     return mode, vector
 
 
+def read_flags(rans: Rans, layer: int, cells: np.ndarray, mode: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """The coded block flags (2R,2C)."""
+    now = np.zeros_like(last)
+    inside = cells.repeat(2, 0).repeat(2, 1)
+    for phase, offsets in enumerate(((), DIAGONAL, AXIAL)):
+        for r, c in np.argwhere(inside).tolist():
+            if phase != (2 if (r + c) % 2 else r % 2):
+                continue
+            crowd = (0, 1, 1, 2, 2, 2, 3, 3, 3)[sum(bit(last, r + a, c + b) for a, b in DIAGONAL + AXIAL)]
+            n = sum(bit(now, r + a, c + b) for a, b in offsets)
+            context = 160 * phase + 80 * int(last[r, c]) + 20 * crowd + 5 * int(mode[r // 2, c // 2]) + n
+            now[r, c] = (0, 1)[rans.symbol(2638 + 480 * layer + context)]
+    return now
+
+
 def neighbours(grid: np.ndarray, offsets: tuple[tuple[int, int], ...]) -> np.ndarray:
     """(rows,cols,n) -> (rows,cols,len(offsets),n), zero beyond the border."""
     rows, cols, _ = grid.shape
@@ -196,6 +211,7 @@ class Layer:
 
     def _forget(self) -> None:
         self.cells = np.zeros(self.shape, bool)
+        self.flags = self.cells.repeat(2, 0).repeat(2, 1)
         self.mode = np.full(self.shape, -1)
         self.vector = np.zeros((*self.shape, 2), int)
 
@@ -213,30 +229,30 @@ class Layer:
             marked = read_map(rans, 0, self.cells)
             cells, mode = np.ones(self.shape, bool), np.zeros(self.shape, int)
             vector = np.zeros((*self.shape, 4, 2), int)
-            check = np.packbits(marked).tobytes()
+            flags_now = cells.repeat(2, 0).repeat(2, 1)
+            check = payload[:2] + np.packbits(marked).tobytes()
         else:
             cells = self.cells if flags & 16 else read_map(rans, self.number, self.cells)
             mode, vector = np.where(cells, 0, -1), np.zeros((*self.shape, 4, 2), int)
             if not flags & 1:
                 mode, vector = read_motion(rans, self.number, cells, self.mode, self.vector)
-            check = np.packbits(cells).tobytes()
+            flags_now = read_flags(rans, self.number, cells, mode, self.flags)
+            check = payload[:2] + np.packbits(cells).tobytes()
             check += mode[cells].astype("<i2").tobytes() + vector[cells].astype("<i2").tobytes()
-        symbols = self._symbols(rans, cells, mode, vector, q)
+            check += np.packbits(flags_now[cells.repeat(2, 0).repeat(2, 1)]).tobytes()
+        symbols = self._symbols(rans, flags_now, mode, vector, q)
         rans.finish()
-        coded = cells.repeat(2, 0).repeat(2, 1)
-        self._paint(cells, mode, vector, symbols, q)
+        self._paint(cells, flags_now, mode, vector, symbols, q)
         self.cells, self.mode, self.vector, self.symbols = cells, mode, vector[:, :, 0], symbols
+        self.flags = flags_now
         self.age += 1
-        return crc32c(check + symbols[coded].astype("<i2").tobytes()) & 0xFFFF
+        return crc32c(check + symbols[flags_now].astype("<i2").tobytes()) & 0xFFFF
 
-    def _side(self, cells: np.ndarray, mode: np.ndarray, vector: np.ndarray, q: int) -> np.ndarray:
+    def _side(self, coded: np.ndarray, mode: np.ndarray, vector: np.ndarray, q: int) -> np.ndarray:
         rows, cols = self.shape[0] * 2, self.shape[1] * 2
         r, c = np.mgrid[:rows, :cols]
-        fine = [x.repeat(2, 0).repeat(2, 1) for x in (mode, self.cells)]
-        around = np.zeros(self.shape, int)
-        for dr in (0, 1, 2):
-            for dc in (0, 1, 2):
-                around += np.pad(cells, 1)[dr : dr + self.shape[0], dc : dc + self.shape[1]] * ((dr, dc) != (1, 1))
+        fine = [mode.repeat(2, 0).repeat(2, 1), self.flags]
+        around = neighbours(coded[..., None].astype(int), DIAGONAL + AXIAL).sum((2, 3))
         short = 4 * np.abs(spread_vectors(vector)).clip(0, 63)
         return np.stack(
             [
@@ -249,7 +265,7 @@ class Layer:
                 short[..., 1],
                 (fine[0] == 3) * 255,
                 fine[1] * 255,
-                around.repeat(2, 0).repeat(2, 1) * 31,
+                around * 31,
                 r % 2 * 255,
                 c % 2 * 255,
                 np.full((rows, cols), 255 * (self.age == 0)),
@@ -258,13 +274,12 @@ class Layer:
             -1,
         )
 
-    def _symbols(self, rans: Rans, cells: np.ndarray, mode: np.ndarray, vector: np.ndarray, q: int) -> np.ndarray:
-        coded = cells.repeat(2, 0).repeat(2, 1)
+    def _symbols(self, rans: Rans, coded: np.ndarray, mode: np.ndarray, vector: np.ndarray, q: int) -> np.ndarray:
         r, c = np.mgrid[: coded.shape[0], : coded.shape[1]]
         name = f"{self.family}.index"
         before = MAGNITUDE[np.abs(self.symbols).clip(0, 15)]
         shared = self.w.integers(
-            f"{name}.shared", np.concatenate((before, self._side(cells, mode, vector, q)), -1), 7, 255
+            f"{name}.shared", np.concatenate((before, self._side(coded, mode, vector, q)), -1), 7, 255
         )
         symbols = np.zeros((*coded.shape, 96), int)
         for k, (first, last, belongs, offsets) in enumerate(STEPS):
@@ -279,8 +294,9 @@ class Layer:
         assert np.abs(symbols).max() <= 2047
         return symbols
 
-    def _paint(self, cells: np.ndarray, mode: np.ndarray, vector: np.ndarray, symbols: np.ndarray, q: int) -> None:
-        coded = cells.repeat(2, 0).repeat(2, 1)
+    def _paint(
+        self, cells: np.ndarray, coded: np.ndarray, mode: np.ndarray, vector: np.ndarray, symbols: np.ndarray, q: int
+    ) -> None:
         d = 128 * 2 ** (-q / 12)
         r, c = np.mgrid[: coded.shape[0], : coded.shape[1]]
         v = np.zeros(symbols.shape)
@@ -292,9 +308,10 @@ class Layer:
             v[here, first:last] = symbols[here, first:last] + self.w.linear(f"{self.family}.mean.last.{k}", inner) / (
                 d / 16
             )
-        p = self._prediction(coded, mode, vector)
-        picture = self._synthesis(coded, v, p, d, q)
-        put_blocks(self.plane, np.rint(picture).clip(0, 255).astype(int), coded)
+        whole = cells.repeat(2, 0).repeat(2, 1)
+        p = self._prediction(whole, mode, vector)
+        p[coded] = self._synthesis(coded, v, p, d, q)
+        put_blocks(self.plane, np.rint(p[whole]).clip(0, 255).astype(int), whole)
 
     def _prediction(self, coded: np.ndarray, mode: np.ndarray, vector: np.ndarray) -> np.ndarray:
         p = np.zeros((*coded.shape, 96))

@@ -1,9 +1,9 @@
 """Pictures as blocks, cells as sparse positions.
 
 A latent *position* is one 8x8 luma block with the two 4x4 chroma blocks under it: 64 + 16 + 16 = 96 samples. A cell is
-2x2 positions. The nets see only the positions of coded cells: pointwise layers run on a list of them, and every spatial
-operation spreads the list over a grid of zeros first. So a layer's result depends on its own cells and on nothing else,
-in training too. Grids are (B, rows, cols, channels).
+2x2 positions. The nets see only coded positions: pointwise layers run on a list of them, and every spatial operation
+spreads the list over a grid of zeros first. So a layer's result depends on its own positions and on nothing else, in
+training too. Grids are (B, rows, cols, channels).
 """
 
 from __future__ import annotations
@@ -53,19 +53,28 @@ def to_planes(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class Positions:
-    """The latent positions of coded cells in a batch of pictures.
+    """Some latent positions of a batch of pictures.
 
     `index` (N,) int64: their places in the flattened grid, ascending. `row` and `col` (N,) are their coordinates.
     """
 
-    def __init__(self, cells: Tensor) -> None:
-        """`cells` (B, rows, cols) bool."""
-        self.cells = cells
-        fine = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
-        self.batch, self.rows, self.cols = fine.shape
-        self.index = fine.flatten().nonzero().squeeze(1)
+    def __init__(self, chosen: Tensor) -> None:
+        """`chosen` (B, rows, cols) bool."""
+        self.chosen = chosen
+        self.batch, self.rows, self.cols = chosen.shape
+        self.index = chosen.flatten().nonzero().squeeze(1)
         inside = self.index % (self.rows * self.cols)
         self.row, self.col = inside // self.cols, inside % self.cols
+
+    @classmethod
+    def of_cells(cls, cells: Tensor) -> Positions:
+        """All positions of some cells (B, rows, cols)."""
+        return cls(cells.repeat_interleave(2, 1).repeat_interleave(2, 2))
+
+    def select(self, kept: Tensor) -> Positions:
+        """Those for which `kept` (N,) is true, in the same grid."""
+        chosen = torch.zeros_like(self.chosen).flatten().index_fill_(0, self.index[kept], 1)
+        return Positions(chosen.view_as(self.chosen))
 
     def __len__(self) -> int:
         return int(self.index.numel())
@@ -75,7 +84,7 @@ class Positions:
         return grid.reshape(-1, grid.shape[-1])[self.index]
 
     def spread(self, features: Tensor) -> Tensor:
-        """(N,C) -> (B,rows,cols,C), zero outside the coded cells."""
+        """(N,C) -> (B,rows,cols,C), zero elsewhere."""
         flat = features.new_zeros(self.batch * self.rows * self.cols, features.shape[1])
         return flat.index_copy(0, self.index, features).view(self.batch, self.rows, self.cols, -1)
 

@@ -28,9 +28,9 @@ GROUPS = (8, 24, 48, 96)  # where each channel group ends
 TABLES = 64
 SIDE = 14  # integer side inputs a position, see `side_features`
 
-_DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-_AXIAL = ((-1, 0), (1, 0), (0, -1), (0, 1))
-_RING = _DIAGONAL + _AXIAL
+DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+AXIAL = ((-1, 0), (1, 0), (0, -1), (0, 1))
+_RING = DIAGONAL + AXIAL
 
 
 def _far(offsets: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
@@ -42,11 +42,11 @@ Offsets = tuple[tuple[int, int], ...]
 
 # (condition on row and column, neighbours that are decoded by then). Each position belongs to exactly one phase.
 PHASES: tuple[tuple[Belongs, Offsets], ...] = (
-    (lambda r, c: (r % 4 == 0) & (c % 4 == 0), _far(_AXIAL)),  # of these none is decoded yet: zeros
-    (lambda r, c: (r % 4 == 2) & (c % 4 == 2), _far(_DIAGONAL)),
-    (lambda r, c: (r % 2 == 0) & (c % 2 == 0) & ((r + c) % 4 == 2), _far(_AXIAL)),
-    (lambda r, c: (r % 2 == 1) & (c % 2 == 1), _DIAGONAL),
-    (lambda r, c: (r + c) % 2 == 1, _AXIAL),
+    (lambda r, c: (r % 4 == 0) & (c % 4 == 0), _far(AXIAL)),  # of these none is decoded yet: zeros
+    (lambda r, c: (r % 4 == 2) & (c % 4 == 2), _far(DIAGONAL)),
+    (lambda r, c: (r % 2 == 0) & (c % 2 == 0) & ((r + c) % 4 == 2), _far(AXIAL)),
+    (lambda r, c: (r % 2 == 1) & (c % 2 == 1), DIAGONAL),
+    (lambda r, c: (r + c) % 2 == 1, AXIAL),
 )
 
 # How a symbol's magnitude enters the index net: near-logarithmic, 8 bits.
@@ -167,7 +167,7 @@ class MeanNet(nn.Module):
         self.first, self.last = nn.ModuleList(), nn.ModuleList()
         for number in range(len(PHASES) + len(GROUPS) - 1):
             group = max(0, number - len(PHASES) + 1)
-            inputs = len(_AXIAL) * GROUPS[0] if group == 0 else len(_RING) * GROUPS[0] + GROUPS[group - 1]
+            inputs = len(AXIAL) * GROUPS[0] if group == 0 else len(_RING) * GROUPS[0] + GROUPS[group - 1]
             size = GROUPS[group] - (GROUPS[group - 1] if group else 0)
             self.first.append(nn.Linear(inputs, hidden))
             last = nn.Linear(hidden, size)

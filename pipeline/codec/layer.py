@@ -3,7 +3,10 @@
 byte 0   bit 0: every cell is predicted in place (no modes follow); bits 1-3: state bytes left out; bit 4: same map as
          in the last frame (no map follows); bits 5-7 zero
 byte 1   quality 0..63
-rest     one entropy-coded stream: map, modes, vectors, symbols in the order of `entropy.steps`
+rest     one entropy-coded stream: map, modes, vectors, coded block flags, symbols in the order of `entropy.steps`
+
+A position without symbols keeps its prediction as it is, and the nets never see it: work follows what changes, and what
+stays does not drift.
 """
 
 from __future__ import annotations
@@ -24,12 +27,14 @@ from pipeline.codec.maps import (
     SPLIT,
     Vectors,
     places_of,
+    read_flags,
     read_map,
     read_vectors,
+    write_flags,
     write_map,
     write_vectors,
 )
-from pipeline.codec.model import CodecNets, Kind, Modes, quantise, side_features
+from pipeline.codec.model import CodecNets, Kind, Modes, loss_weight, quantise, side_features, worth_coding
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.rans import SymbolReader, SymbolWriter
@@ -43,6 +48,7 @@ SYMBOL_LIMIT = 2047
 _ALL_STILL, _SAME_MAP, _RESERVED = 1, 16, 0xE0
 
 Ints = npt.NDArray[np.int64]
+Side = tuple[Vectors, Tensor]  # of all cells; the coded block flag of each of their positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +84,14 @@ class Job:
 
 def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, window: Window, at: Positions) -> Modes:
     """The cells' modes at their positions, as tensors."""
-    cells, last = cells[window.cells], state.cells[window.cells]
+    cells, last = cells[window.cells], state.coded[window.positions]
     rows, cols = cells.shape
     fine_vector = np.zeros((rows, cols, 4, 2), np.int64)
     fine_vector[cells] = vectors.vector
     fine_vector = fine_vector.reshape(rows, cols, 2, 2, 2).transpose(0, 2, 1, 3, 4).reshape(rows * 2, cols * 2, 2)
     coarse = np.zeros((rows, cols), np.int64)
     coarse[cells] = vectors.mode
-    both = np.stack((coarse, last.astype(np.int64)), -1).repeat(2, 0).repeat(2, 1)
+    both = np.stack((coarse.repeat(2, 0).repeat(2, 1), last.astype(np.int64)), -1)
     place = at.index
     fields = torch.from_numpy(both).to(place.device).view(-1, 2)[place]
     vector = torch.from_numpy(fine_vector).to(place.device).view(-1, 2)[place]
@@ -118,21 +124,57 @@ def _kind(layer: Layer) -> Kind:
     return "foreground" if layer is Layer.FOREGROUND else "background"
 
 
-def layer_checksum(cells: Cells, vectors: Vectors, symbols: Tensor) -> int:
-    """Low 16 bits of a CRC32C over map bits, modes, vectors and symbols as little-endian integers."""
-    crc = google_crc32c.value(np.packbits(cells).tobytes())
-    for part in (vectors.mode.astype("<i2"), vectors.vector.astype("<i2"), symbols.cpu().numpy().astype("<i2")):
-        crc = google_crc32c.extend(crc, part.tobytes())
+def layer_checksum(header: bytes, cells: Cells, side: Side | None, symbols: Tensor) -> int:
+    """Low 16 bits of a CRC32C over a payload's header, map bits, modes, vectors, coded block flags and symbols,
+    numbers as little-endian 16-bit integers. A plate has no `side`."""
+    parts = [header, np.packbits(cells).tobytes()]
+    if side is not None:
+        vectors, flags = side
+        parts += [vectors.mode.astype("<i2").tobytes(), vectors.vector.astype("<i2").tobytes()]
+        parts += [np.packbits(flags.cpu().numpy()).tobytes()]
+    crc = 0
+    for part in (*parts, symbols.cpu().numpy().astype("<i2").tobytes()):
+        crc = google_crc32c.extend(crc, part)
     return int(crc) & 0xFFFF
 
 
 def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Coded:
     """Encode one inter layer and commit it to the state."""
-    window = Window.around(job.cells)
-    at = Positions(cell_tensor(job.cells[window.cells], brain.device))
+    kind, window = _kind(state.layer), Window.around(job.cells)
+    at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
     modes = _position_modes(job.vectors, job.cells, state, window, at)
-    prediction = predict(state, plate, modes, window, at)
+    pictures = predict(state, plate, modes, window, at)
+    area = Area.cut(job, window, brain.device)
+    chosen = _worth_coding(brain, kind, area, at, pictures, job.q)
+    coded = at.select(chosen)
     writer = SymbolWriter(brain.tables)
+    flags = _write_side(writer, state, job, window, coded)
+    symbols, pictures[chosen] = encode_symbols(
+        brain,
+        kind,
+        coded,
+        area,
+        pictures[chosen],
+        coded.pick(_symbols(state, window)),
+        modes.select(chosen),
+        job,
+        writer,
+    )
+    payload = close_payload(brain, writer, flags, job.q)
+    mode, vector = job.vectors.mode, job.vectors.vector
+    state.commit(job.cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=mode, vector=vector)
+    return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols))
+
+
+def _worth_coding(brain: Brain, kind: Kind, area: Area, at: Positions, prediction: Tensor, q: int) -> Tensor:
+    analysis = brain.nets.analysis_of(kind)
+    step = step_size(torch.full((len(at),), float(q), device=brain.device))
+    weight = loss_weight(at.pick(area.importance)[:, 0])
+    return worth_coding(at.pick(area.blocks) - prediction, analysis.basis, step, weight)
+
+
+def _write_side(writer: SymbolWriter, state: LayerState, job: Job, window: Window, coded: Positions) -> int:
+    """Map, modes, vectors and coded block flags; returns the header's flags."""
     flags = 0
     if np.array_equal(job.cells, state.cells):
         flags |= _SAME_MAP
@@ -142,19 +184,28 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
         flags |= _ALL_STILL
     else:
         write_vectors(writer, state.layer, job.vectors, _before(state, job.cells))
-    symbols, pictures = encode_symbols(
-        brain, _kind(state.layer), window, at, job, prediction, at.pick(_symbols(state, window)), modes, writer
-    )
-    payload = close_payload(brain, writer, flags, job.q)
-    state.commit(job.cells, window, at, symbols, pictures, job.vectors.mode, job.vectors.vector)
-    return Coded(payload, layer_checksum(job.cells, job.vectors, symbols))
+    now = np.zeros_like(state.coded)
+    now[window.positions] = coded.chosen[0].cpu().numpy()
+    write_flags(writer, state.layer, now, job.cells, _mode_grid(job.cells, job.vectors), state.coded)
+    return flags
+
+
+def _mode_grid(cells: Cells, vectors: Vectors) -> Ints:
+    grid = np.zeros(cells.shape, np.int64)
+    grid[cells] = vectors.mode
+    return grid
+
+
+def _flags_of(at: Positions, coded: Positions) -> Tensor:
+    """The coded block flag of each position of a layer's cells, (N,)."""
+    return at.pick(coded.chosen[..., None])[:, 0]
 
 
 def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes) -> int:
     """Decode one inter layer into the state; returns the checksum of what was found. Raises StreamError."""
     flags, q, data = open_payload(payload)
     rows, cols = state.cells.shape
-    reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=rows * cols * (4 * SAMPLES + 12))
+    reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=rows * cols * (4 * SAMPLES + 16))
     cells = state.cells.copy() if flags & _SAME_MAP else read_map(reader, state.layer, state.cells)
     if not cells.any():
         raise StreamError("a layer codes no cell")
@@ -163,14 +214,19 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
         vectors = Vectors.still(places)
     else:
         vectors = read_vectors(reader, state.layer, places, _before(state, cells), state.geometry.cells)
-    window = Window.around(cells)
-    at = Positions(cell_tensor(cells[window.cells], brain.device))
-    modes = _position_modes(vectors, cells, state, window, at)
-    symbols = read_symbols(brain, _kind(state.layer), at, at.pick(_symbols(state, window)), modes, q, reader)
-    prediction = predict(state, plate, modes, window, at)
-    pictures = synthesise(brain, _kind(state.layer), at, symbols, prediction, q)
-    state.commit(cells, window, at, symbols, pictures, vectors.mode, vectors.vector)
-    return layer_checksum(cells, vectors, symbols)
+    now = read_flags(reader, state.layer, cells, _mode_grid(cells, vectors), state.coded)
+    kind, window = _kind(state.layer), Window.around(cells)
+    at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
+    coded = Positions(cell_tensor(np.ascontiguousarray(now[window.positions]), brain.device))
+    modes, chosen = _position_modes(vectors, cells, state, window, at), _flags_of(at, coded)
+    symbols = read_symbols(brain, kind, coded, coded.pick(_symbols(state, window)), modes.select(chosen), q, reader)
+    reader.finish()
+    pictures = predict(state, plate, modes, window, at)
+    pictures[chosen] = synthesise(brain, kind, coded, symbols, pictures[chosen], q)
+    state.commit(
+        cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=vectors.mode, vector=vectors.vector
+    )
+    return layer_checksum(payload[:HEADER], cells, (vectors, chosen), symbols)
 
 
 def open_payload(payload: bytes) -> tuple[int, int, bytes]:
@@ -190,36 +246,39 @@ def close_payload(brain: Brain, writer: SymbolWriter, flags: int, q: int) -> byt
     return bytes((flags | zeros << 1, q)) + data
 
 
-def _filled_importance(job: Job, window: Window) -> npt.NDArray[np.float32]:
-    """Importance over a window; cells that are not coded take the mean of those that are, for the analysis would fade
-    out towards a border of unimportant cells."""
-    cells, importance = job.cells[window.cells], job.importance[window.cells]
-    filled: npt.NDArray[np.float32] = np.where(cells, importance, importance[cells].mean(dtype=np.float32))
-    return filled
+@dataclass(frozen=True, slots=True)
+class Area:
+    """What the encoder sees of a window, (1,rows,cols,C) at positions: `blocks` (C 96) and `importance` (C 1)."""
+
+    blocks: Tensor
+    importance: Tensor
+
+    @classmethod
+    def cut(cls, job: Job, window: Window, device: torch.device) -> Area:
+        """Cells that are not coded take the mean importance of those that are, for the analysis would fade out towards
+        a border of unimportant cells."""
+        cells, importance = job.cells[window.cells], job.importance[window.cells]
+        filled = np.where(cells, importance, importance[cells].mean(dtype=np.float32))
+        fine = torch.from_numpy(filled).to(device).repeat_interleave(2, 0).repeat_interleave(2, 1)
+        return cls(to_blocks(*window.of(job.picture)), fine[None, ..., None])
 
 
 def encode_symbols(
     brain: Brain,
     kind: Kind,
-    window: Window,
     at: Positions,
-    job: Job,
+    area: Area,
     prediction: Tensor,
     before: Tensor,
     modes: Modes,
+    job: Job,
     writer: SymbolWriter,
 ) -> tuple[Tensor, Tensor]:
-    """Analysis, quantisation and synthesis: (symbols (N,96), picture blocks (N,96)); the symbols go to the writer."""
+    """Analysis, quantisation and synthesis of N positions: (symbols (N,96), picture blocks (N,96)); the symbols go to
+    the writer."""
     nets = brain.nets
     q = torch.full((len(at),), float(job.q), device=brain.device)
-    fine = (
-        torch.from_numpy(_filled_importance(job, window))
-        .to(brain.device)
-        .repeat_interleave(2, 0)
-        .repeat_interleave(2, 1)[None, ..., None]
-    )
-    blocks = at.pick(to_blocks(*window.of(job.picture)))
-    latent = nets.analysis_of(kind)(blocks - prediction, prediction, fine, q, at)
+    latent = nets.analysis_of(kind)(at.pick(area.blocks) - prediction, prediction, area.importance, q, at)
     entropy = nets.entropy_of(kind)
     shared = entropy.index.begin(before, side_features(kind, q, modes, at))
     scale = step_size(q).unsqueeze(1) / 16

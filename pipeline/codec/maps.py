@@ -1,17 +1,20 @@
-"""Cell maps and vectors: the side information of a layer, coded from what both ends know of it.
+"""Cell maps, vectors and coded block flags: the side information of a layer, coded from what both ends know of it.
 
 A map is coded row by row, even columns first: each cell's context is the row above and the same map in the last frame,
-the odd columns' also the two neighbours beside them.
+the odd columns' also the two neighbours beside them. Flags are coded in three phases of a quincunx.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.codec.entropy import AXIAL, DIAGONAL
 from pipeline.codec.motion import MAX_VECTOR
 from pipeline.codec.rans import SymbolReader, SymbolWriter
-from pipeline.codec.tables import FIRST_MAP, FIRST_MODE, FIRST_VECTOR, MAP_CONTEXTS, MODES
+from pipeline.codec.tables import FIRST_FLAG, FIRST_MAP, FIRST_MODE, FIRST_VECTOR, FLAG_CONTEXTS, MAP_CONTEXTS, MODES
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 
@@ -164,3 +167,45 @@ def read_vectors(
     if vectors.vector.size and np.abs(vectors.vector).max() > MAX_VECTOR:
         raise StreamError("a motion vector is out of range")
     return vectors
+
+
+# Neighbours that are known in each phase: even rows and columns, odd rows and columns, the rest.
+_FLAG_PHASES: tuple[tuple[tuple[int, int], ...], ...] = ((), DIAGONAL, AXIAL)
+_CROWD = np.array((0, 1, 1, 2, 2, 2, 3, 3, 3))  # how many of eight neighbours -> context
+
+
+def _flag_steps(layer: Layer, cells: Cells, mode: Ints, before: Cells, now: Cells) -> Iterator[tuple[Ints, Ints, Ints]]:
+    """(rows, columns, tables) of the flags of each phase. `now` (padded by one) must have the phases before it."""
+    row, col = cells.repeat(2, 0).repeat(2, 1).nonzero()
+    crowd = _count(np.pad(before, 1), row, col, DIAGONAL + AXIAL)
+    fixed = ((before[row, col] * 4 + _CROWD[crowd]) * MODES + mode[row // 2, col // 2]) * 5
+    phases = np.where((row + col) % 2 == 1, 2, row % 2)
+    for phase, offsets in enumerate(_FLAG_PHASES):
+        here = phases == phase
+        r, c = row[here], col[here]
+        first = FIRST_FLAG + int(layer) * FLAG_CONTEXTS + phase * (FLAG_CONTEXTS // len(_FLAG_PHASES))
+        yield r, c, first + fixed[here] + _count(now, r, c, offsets)
+
+
+def _count(padded: Cells, row: Ints, col: Ints, offsets: tuple[tuple[int, int], ...]) -> Ints:
+    """How many of each place's neighbours are set, in a grid padded by one."""
+    total = np.zeros(len(row), np.int64)
+    for dy, dx in offsets:
+        total += padded[1 + dy + row, 1 + dx + col]
+    return total
+
+
+def write_flags(writer: SymbolWriter, layer: Layer, flags: Cells, cells: Cells, mode: Ints, before: Cells) -> None:
+    """Code which positions of the coded cells have symbols. `flags` and `before` (the last frame's) (2 rows, 2 cols),
+    `cells` and `mode` (rows, cols)."""
+    now = np.pad(flags, 1)
+    for row, col, tables in _flag_steps(layer, cells, mode, before, now):
+        writer.add(tables, flags[row, col].astype(np.int64))
+
+
+def read_flags(reader: SymbolReader, layer: Layer, cells: Cells, mode: Ints, before: Cells) -> Cells:
+    """The inverse of `write_flags`."""
+    now = np.pad(np.zeros_like(before), 1)
+    for row, col, tables in _flag_steps(layer, cells, mode, before, now):
+        now[1 + row, 1 + col] = _bits(reader.read(tables))
+    return now[1:-1, 1:-1].copy()

@@ -12,7 +12,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.codec.blocks import Positions
+from pipeline.codec.blocks import Positions, weighted
 from pipeline.codec.entropy import SIDE, IndexNet, MeanNet, logistic_bits, steps, table_scale
 from pipeline.codec.nets import Analysis, Enhancement, Synthesis, step_size
 
@@ -42,6 +42,10 @@ class Modes:
         zero = at.index.new_zeros(len(at))
         return cls(zero, zero.new_zeros(len(at), 2), zero, zero, zero)
 
+    def select(self, kept: Tensor) -> Modes:
+        """Those of the positions for which `kept` (N,) is true."""
+        return Modes(self.mode[kept], self.vector[kept], self.split[kept], self.coded_before[kept], self.age[kept])
+
 
 def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
     """The index net's side inputs, (N,SIDE) float32 integers 0..255. Normative."""
@@ -54,7 +58,7 @@ def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
     side[:, 5:7] = modes.vector.abs().clamp(max=63) * 4
     side[:, 7] = modes.split * 255
     side[:, 8] = modes.coded_before * 255
-    side[:, 9] = _coded_neighbours(at) * 31
+    side[:, 9] = _neighbours(at) * 31
     side[:, 10] = (at.row % 2) * 255
     side[:, 11] = (at.col % 2) * 255
     side[:, 12] = (modes.age == 0) * 255
@@ -62,12 +66,11 @@ def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
     return side
 
 
-def _coded_neighbours(at: Positions) -> Tensor:
-    """How many of the eight cells around a position's cell are coded too."""
-    cells = at.cells.float()[:, None]
-    around = torch.nn.functional.conv2d(cells, cells.new_ones(1, 1, 3, 3), padding=1) - cells
-    fine = around.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    return fine.flatten()[at.index]
+def _neighbours(at: Positions) -> Tensor:
+    """How many of the eight positions around each are coded too."""
+    chosen = at.chosen.float()[:, None]
+    around = torch.nn.functional.conv2d(chosen, chosen.new_ones(1, 1, 3, 3), padding=1) - chosen
+    return around.flatten()[at.index]
 
 
 class EntropyModel(nn.Module):
@@ -145,6 +148,25 @@ class LayerLoss:
     symbols: Tensor
     bits: Tensor
     smooth_bits: Tensor
+
+
+def loss_weight(importance: Tensor) -> Tensor:
+    """What error counts at an importance 0..1: 1/32..1, a factor two every fifth."""
+    return torch.exp2(5 * (importance - 1))
+
+
+def worth_coding(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor, *, least_bits: float = 10.0) -> Tensor:
+    """Which positions of a layer get symbols; the others keep their prediction as it is. (N,) bool.
+
+    The principal components of the residual, `residual` (N,96) @ `basis`, are rounded to the step (N,). Each is worth
+    the error that it takes away, in bits, less seven bits and more that it costs. A position is coded when what its
+    components are worth exceeds `least_bits`. `weight` (N,) of the error.
+    """
+    size = (weighted(residual) @ basis.T).abs() / step[:, None]
+    level = size.round()
+    saved = LAMBDA * weight[:, None] * (size.square() - (size - level).square())
+    cost = 7 + 2 * torch.log2(level.clamp(min=1))
+    return torch.where(level > 0, saved - cost, 0.0).clamp(min=0).sum(1) > least_bits
 
 
 def quantise(values: Tensor, scale: Tensor, strength: float = 1.0) -> Tensor:

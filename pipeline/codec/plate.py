@@ -14,6 +14,7 @@ import torch
 from pipeline.codec.blocks import SAMPLES, Positions, to_planes
 from pipeline.codec.layer import (
     HEADER,
+    Area,
     Brain,
     Job,
     close_payload,
@@ -23,7 +24,7 @@ from pipeline.codec.layer import (
     read_symbols,
     synthesise,
 )
-from pipeline.codec.maps import Vectors, read_map, write_map
+from pipeline.codec.maps import Vectors, places_of, read_map, write_map
 from pipeline.codec.model import Modes
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.state import Cells, Geometry, Planes, Window, cell_tensor
@@ -35,7 +36,7 @@ CHECKSUM = 2
 
 def _whole(geometry: Geometry, device: torch.device) -> tuple[Cells, Positions]:
     cells = np.ones(geometry.cells, np.bool_)
-    return cells, Positions(cell_tensor(cells, device))
+    return cells, Positions.of_cells(cell_tensor(cells, device))
 
 
 def _picture(blocks: torch.Tensor, at: Positions) -> Planes:
@@ -45,16 +46,15 @@ def _picture(blocks: torch.Tensor, at: Positions) -> Planes:
 def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: Cells, q: int) -> tuple[bytes, Planes]:
     """(payload, the plate as a decoder will have it). `unclean` marks cells never yet seen without an object."""
     cells, at = _whole(geometry, brain.device)
-    job = Job(picture, cells, Vectors.still(np.zeros((0, 2), np.int64)), np.ones(cells.shape, np.float32), q)
+    job = Job(picture, cells, Vectors.still(places_of(cells)), np.ones(cells.shape, np.float32), q)
     writer = SymbolWriter(brain.tables)
     write_map(writer, Layer.FOREGROUND, unclean, np.zeros_like(unclean))
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     before = torch.zeros_like(grey)
-    symbols, blocks = encode_symbols(
-        brain, "plate", Window.around(cells), at, job, grey, before, Modes.still(at), writer
-    )
+    area = Area.cut(job, Window.around(cells), brain.device)
+    symbols, blocks = encode_symbols(brain, "plate", at, area, grey, before, Modes.still(at), job, writer)
     payload = close_payload(brain, writer, 0, q)
-    checksum = layer_checksum(unclean, job.vectors, symbols).to_bytes(CHECKSUM, "little")
+    checksum = layer_checksum(payload[:HEADER], unclean, None, symbols).to_bytes(CHECKSUM, "little")
     return payload[:HEADER] + checksum + payload[HEADER:], _picture(blocks, at)
 
 
@@ -71,7 +71,8 @@ def decode_plate(brain: Brain, geometry: Geometry, payload: bytes) -> tuple[Plan
     unclean = read_map(reader, Layer.FOREGROUND, np.zeros_like(cells))
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     symbols = read_symbols(brain, "plate", at, torch.zeros_like(grey), Modes.still(at), q, reader)
-    found = layer_checksum(unclean, Vectors.still(np.zeros((0, 2), np.int64)), symbols)
+    reader.finish()
+    found = layer_checksum(payload[:HEADER], unclean, None, symbols)
     if found != int.from_bytes(payload[HEADER : HEADER + CHECKSUM], "little"):
         raise StreamError("the plate's symbols do not match their checksum")
     return _picture(synthesise(brain, "plate", at, symbols, grey, q), at), unclean

@@ -6,6 +6,8 @@ number is returned beside the bytes.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from compressai import ans
@@ -19,11 +21,15 @@ _STATE_LOW, _STATE_HIGH = 1 << 31, 1 << 63
 # CompressAI's encoder writes into a buffer of one word a symbol, which fewer than four symbols can overrun.
 _FEW = 4
 _MOST_BYTES = 5  # a symbol with its escape: 16 + 4 + 16 bits
-# The decoder has no end check: damaged data makes it read past its buffer, into padding. From a valid state on a symbol
-# takes at most 16 bits. An escape is longer by as many groups of four bits as a chain of fifteens adds up to; a chain
-# lives on real data, which pays 15 bytes of reading for each of its own. Past the end only what is left in the state
-# can make one, of at most 97 bytes; the slack holds hundreds.
+# CompressAI's decoder has no end check: it reads on into what lies behind its buffer. So symbols are read in chunks,
+# and about once a chunk it is counted from the tables how many bits they took: more than there are is an error. What
+# can be read too much by then is padding: 16 bits a symbol of two chunks, and more only for escapes, of which a chain
+# of fifteens asks for up to 15 bytes for each of its own. A chain lives on real data; past the end only what is left
+# in the state can make one, of at most 97 bytes.
+_CHUNK = 8192
 _SLACK = 1 << 16
+# Counting bits is exact but for the rounding in the coder's state, 2^-15 of a bit a symbol at the very worst.
+_TOLERANCE_BITS = 16.0
 
 Ints = npt.NDArray[np.int64]
 
@@ -103,21 +109,45 @@ class SymbolReader:
         whole = data[:head] + bytes(zeros) + data[head:]
         if not _STATE_LOW <= int.from_bytes(whole[:STATE_BYTES], "little") < _STATE_HIGH:
             raise StreamError("entropy-coded data opens with an impossible state")
-        padding = bytes(2 * most + 16 * len(data) + _SLACK)
         self._tables = tables
+        self._left_bits = 8.0 * len(whole) - 64 + math.log2(int.from_bytes(whole[:STATE_BYTES], "little") / _STATE_LOW)
         self._decoder = ans.RansDecoder()
-        self._decoder.set_stream(whole + padding)
+        self._decoder.set_stream(whole + bytes(4 * _CHUNK + 16 * len(data) + _SLACK))
+        self._read: list[tuple[Ints, Ints]] = []
+        self._count = 0
 
     def read(self, rows: Ints) -> Ints:
-        """One symbol a row, same shape."""
-        if rows.size == 0:
-            return np.zeros(rows.shape, np.int64)
+        """One symbol a row, same shape. Raises StreamError when there is not that much."""
+        flat = rows.ravel()
+        found = [self._chunk(flat[k : k + _CHUNK]) for k in range(0, len(flat), _CHUNK)]
+        return np.concatenate(found).reshape(rows.shape) if found else np.zeros(rows.shape, np.int64)
+
+    def finish(self) -> None:
+        """Raises StreamError when there is less or more than what was read."""
+        self._settle()
+        if self._left_bits > _TOLERANCE_BITS:
+            raise StreamError(f"{self._left_bits / 8:.0f} bytes follow the entropy-coded symbols")
+
+    def _chunk(self, rows: Ints) -> Ints:
         used, index = np.unique(rows, return_inverse=True)
         t = self._tables
-        symbols = self._decoder.decode_stream(
-            index.ravel().tolist(),
-            [t.rows[r] for r in used],
-            [t.sizes[r] for r in used],
-            [t.offsets[r] for r in used],
+        symbols = np.asarray(
+            self._decoder.decode_stream(
+                index.tolist(), [t.rows[r] for r in used], [t.sizes[r] for r in used], [t.offsets[r] for r in used]
+            ),
+            np.int64,
         )
-        return np.asarray(symbols, np.int64).reshape(rows.shape)
+        self._read.append((rows, symbols))
+        self._count += len(rows)
+        if self._count >= _CHUNK:
+            self._settle()
+        return symbols
+
+    def _settle(self) -> None:
+        """Count the bits of what was read since the last time."""
+        if self._read:
+            rows, symbols = (np.concatenate(parts) for parts in zip(*self._read, strict=True))
+            self._left_bits -= self._tables.bits(rows, symbols)
+            self._read, self._count = [], 0
+        if self._left_bits < -_TOLERANCE_BITS:
+            raise StreamError("the entropy-coded data ends before its symbols")

@@ -126,27 +126,30 @@ class LayerState:
         rows, cols = self.geometry.cells
         self.plane: Planes = plate
         self.cells: Cells = np.zeros((rows, cols), np.bool_)
+        self.coded: Cells = np.zeros((rows * 2, cols * 2), np.bool_)
         self.symbols = torch.zeros(1, rows * 2, cols * 2, SAMPLES, device=self.device)
         self.mode: Ints = np.full((rows, cols), -1, np.int64)
         self.vector: Ints = np.zeros((rows, cols, 2), np.int64)
         self.age = 0
 
     def commit(
-        self, cells: Cells, window: Window, at: Positions, symbols: Tensor, blocks: Tensor, mode: Ints, vector: Ints
-    ) -> None:
-        """A coded frame, all of it inside `window`, whose positions are `at`. `symbols` (N,96), `blocks` (N,96) grey
-        levels, `mode` (n,), `vector` (n,4,2) of the coded cells."""
+        self, cells: Cells, window: Window, *, at: Positions, blocks: Tensor, coded: Positions, symbols: Tensor,
+        mode: Ints, vector: Ints,
+    ) -> None:  # fmt: skip
+        """A frame, all of it inside `window`: `blocks` (N,96) grey levels at the positions `at` of all its cells,
+        `symbols` (M,96) at those that are `coded`; `mode` (n,), `vector` (n,4,2) of the cells."""
         plane = tuple(p.clone() for p in self.plane)
         self.plane = plane[0], plane[1], plane[2]
         inner = window.of(self.plane)
         grid = to_blocks(*inner)
         flat = grid.view(-1, SAMPLES).index_copy(0, at.index, blocks)
-        for target, coded in zip(
-            inner, to_planes(flat.view_as(grid).round().clamp(0, 255).to(torch.uint8)), strict=True
-        ):
-            target.copy_(coded)
+        shown = to_planes(flat.view_as(grid).round().clamp(0, 255).to(torch.uint8))
+        for target, source in zip(inner, shown, strict=True):
+            target.copy_(source)
         self.symbols = torch.zeros_like(self.symbols)
-        self.symbols[:, window.positions[0], window.positions[1]] = at.spread(symbols)
+        self.symbols[:, window.positions[0], window.positions[1]] = coded.spread(symbols)
+        self.coded = np.zeros_like(self.coded)
+        self.coded[window.positions] = coded.chosen[0].cpu().numpy()
         self.mode = np.full(cells.shape, -1, np.int64)
         self.mode[cells] = mode
         self.vector = np.zeros((*cells.shape, 2), np.int64)
@@ -161,6 +164,7 @@ class LayerState:
             self.mode.fill(-1)
             self.vector.fill(0)
             self.cells = np.zeros_like(self.cells)
+            self.coded = np.zeros_like(self.coded)
         self.age += 1
 
     def restore(self, cells: Cells, plate: Planes) -> None:

@@ -1,8 +1,8 @@
 """The entropy coder's tables: integers that ship with the weights, and how they are made.
 
 Row by row: 64 tables for latent symbols (one a scale), 10 for modes (layer x mode of the cell in the last frame), 4 for
-vector differences, 2 x 1280 for cell maps. A table is a 16-bit cumulative distribution as CompressAI's coder takes it;
-its last symbol is the escape.
+vector differences, 2 x 1280 for cell maps, 2 x 480 for coded block flags. A table is a 16-bit cumulative distribution
+as CompressAI's coder takes it; its last symbol is the escape.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ MAP_CONTEXTS = 256 + 1024
 FIRST_MODE = TABLES
 FIRST_VECTOR = FIRST_MODE + MODE_ROWS
 FIRST_MAP = FIRST_VECTOR + VECTOR_ROWS
-ROWS = FIRST_MAP + 2 * MAP_CONTEXTS
+FLAG_CONTEXTS = 3 * 2 * 4 * MODES * 5
+FIRST_FLAG = FIRST_MAP + 2 * MAP_CONTEXTS
+ROWS = FIRST_FLAG + 2 * FLAG_CONTEXTS
 VECTOR_SPAN = 48
 
 Ints = npt.NDArray[np.int32]
@@ -48,11 +50,31 @@ class Tables:
     rows: list[list[int]]
     sizes: list[int] = field(init=False)
     offsets: list[int]
+    _edges: npt.NDArray[np.int64] = field(init=False)  # (rows,3): where its costs begin, its offset, its escape
+    _costs: Floats = field(init=False)  # bits, table after table
 
     def __post_init__(self) -> None:
         if len(self.rows) != ROWS or len(self.offsets) != ROWS:
             raise ValueError(f"{len(self.rows)} tables, expected {ROWS}")
         object.__setattr__(self, "sizes", [len(row) for row in self.rows])
+        counts = np.concatenate([np.diff(row) for row in self.rows])
+        starts = np.cumsum([0, *(size - 1 for size in self.sizes[:-1])])
+        edges = np.stack((starts, np.asarray(self.offsets), np.asarray(self.sizes) - 2), axis=1)
+        object.__setattr__(self, "_edges", edges.astype(np.int64))
+        object.__setattr__(self, "_costs", PRECISION - np.log2(counts))
+
+    def bits(self, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> float:
+        """How many bits these symbols take with these tables, both (n,)."""
+        start, offset, escape = self._edges[rows].T
+        place = symbols - offset
+        escaped = (place < 0) | (place >= escape)
+        total = float(self._costs[start + np.where(escaped, escape, place)].sum())
+        if escaped.any():
+            place, escape = place[escaped], escape[escaped]
+            raw = np.where(place < 0, -2 * place - 1, 2 * (place - escape))
+            nibbles = np.ceil(np.log2(raw + 1) / 4)
+            total += 4 * float((nibbles + nibbles // 15 + 1).sum())
+        return total
 
     def pack(self) -> dict[str, torch.Tensor]:
         """As tensors for the weights file."""
@@ -111,6 +133,11 @@ def initial_tables() -> Tables:
         for context in range(MAP_CONTEXTS):
             rows.append(cumulative(np.append(_bit_weights(context), 1e-5)))
             offsets.append(0)
+    for context in range(2 * FLAG_CONTEXTS):
+        before, around = context // (20 * MODES) % 2, context % 5
+        one = 1 / (1 + np.exp(3.0 - before - around))
+        rows.append(cumulative(np.array([1 - one, one, 1e-5])))
+        offsets.append(0)
     return Tables(rows, offsets)
 
 

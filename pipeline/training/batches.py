@@ -15,18 +15,13 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import LUMA, Positions, to_blocks, to_planes, unweighted, weighted
-from pipeline.codec.model import Kind, LayerInput, Modes
+from pipeline.codec.model import Kind, LayerInput, Modes, loss_weight, worth_coding
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.training.data import CORE, MARGIN, Samples
 
 CELLS = CORE // 16
 Planes = tuple[Tensor, Tensor, Tensor]
-
-
-def loss_weight(importance: Tensor) -> Tensor:
-    """Importance 0..1 -> 1/32..1, a factor two every fifth."""
-    return torch.exp2(5 * (importance - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +145,33 @@ class Batches:
         return torch.from_numpy(maps)[..., None].to(self.device)
 
 
+@dataclass(frozen=True, slots=True)
+class Last:
+    """What the last time step coded: `symbols` (B,rows,cols,96) and `coded` (B,rows,cols,1) int64."""
+
+    symbols: Tensor
+    coded: Tensor
+
+    @classmethod
+    def none(cls, count: int, device: torch.device) -> Last:
+        """Nothing: a key frame."""
+        grid = (count, CORE // 8, CORE // 8)
+        return cls(torch.zeros(*grid, 96, device=device), torch.zeros(*grid, 1, dtype=torch.int64, device=device))
+
+    @classmethod
+    def of(cls, x: LayerInput, symbols: Tensor) -> Last:
+        return cls(x.at.spread(symbols.detach()), x.at.chosen[..., None].long())
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """One inter layer of a time step. `prediction` (B,rows,cols,96) is what its cells show where nothing is coded, and
+    the reference elsewhere."""
+
+    layer: LayerInput
+    prediction: Tensor
+
+
 def moving_input(
     kind: Kind,
     now: Picture,
@@ -159,23 +181,23 @@ def moving_input(
     cells: Tensor,
     importance: Tensor,
     q: Tensor,
-    before: tuple[Tensor, Tensor] | None,
+    last: Last,
     age: int,
-) -> LayerInput:
-    """One inter layer of a time step: each cell takes the best of the plane in place, the plane moved, and the plate.
-
-    `before`: symbols of the last time step as a grid (B,rows,cols,96), and where they were coded (B,rows,cols).
-    """
-    at = Positions(cells)
+    basis: Tensor,
+    least_bits: float,
+) -> Moving:
+    """Each cell takes the best of the plane in place, the plane moved, and the plate; positions that are worth it are
+    coded, see `worth_coding`, which has `basis` and `least_bits`."""
+    at = Positions.of_cells(cells)
     picture = torch.div(at.index, at.rows * at.cols, rounding_mode="floor")
     row, col = at.row + MARGIN // 8, at.col + MARGIN // 8
     moved = at.pick(now.vectors)
     blocks = at.pick(to_blocks(*core(now.planes)))
     predictions = torch.stack(
         [
-            fetch(reference, picture, row, col, torch.zeros_like(moved)),
+            at.pick(to_blocks(*core(reference))),
             fetch(reference, picture, row, col, moved),
-            fetch(plate, picture, row, col, torch.zeros_like(moved)),
+            at.pick(to_blocks(*core(plate))),
         ]
     )
     errors = (blocks[None, :, :LUMA] - predictions[:, :, :LUMA]).square().sum(2)
@@ -186,12 +208,18 @@ def moving_input(
     prediction = predictions[mode, n]
     vector = torch.where((mode == 1)[:, None], moved, 0)
     split = (_cell_sum((vector - _cell_first(vector, at)).abs().sum(1).float(), at) > 0).long()
-    if before is None:
-        symbols, known = torch.zeros(len(at), 96, device=q.device), torch.zeros_like(mode)
-    else:
-        symbols, known = at.pick(before[0]), at.pick(before[1][..., None])[:, 0].long()
-    modes = Modes(mode, vector, split, known, torch.full_like(mode, age))
-    return LayerInput(kind, at, blocks, prediction, importance, symbols, modes, q[picture])
+    modes = Modes(mode, vector, split, at.pick(last.coded)[:, 0], torch.full_like(mode, age))
+    step, weight = step_size(q)[picture], loss_weight(at.pick(importance)[:, 0])
+    kept = worth_coding(blocks - prediction, basis, step, weight, least_bits=least_bits)
+    kept[0] = True  # so that a batch is never empty
+    coded = at.select(kept)
+    grid = to_blocks(*core(reference))
+    shown = grid.view(-1, grid.shape[-1]).index_copy(0, at.index, prediction).view_as(grid)
+    layer = LayerInput(
+        kind, coded, blocks[kept], prediction[kept], importance, coded.pick(last.symbols), modes.select(kept),
+        q[picture][kept],
+    )  # fmt: skip
+    return Moving(layer, shown)
 
 
 def _cell_sum(values: Tensor, at: Positions) -> Tensor:
@@ -209,7 +237,7 @@ def _cell_first(values: Tensor, at: Positions) -> Tensor:
 
 def still_input(now: Picture, *, cells: Tensor, importance: Tensor, q: Tensor) -> LayerInput:
     """A plate: nothing to predict from."""
-    at = Positions(cells)
+    at = Positions.of_cells(cells)
     picture = torch.div(at.index, at.rows * at.cols, rounding_mode="floor")
     blocks = at.pick(to_blocks(*core(now.planes)))
     prediction = torch.full_like(blocks, 128.0)

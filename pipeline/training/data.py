@@ -1,6 +1,6 @@
 """Clips and photos cut into training samples, kept in one file each so that a resumed run sees the same ones.
 
-A *moving* sample is three frames of a crop with a margin for motion, and the block vectors between them; a *still*
+A *moving* sample is `TIMES` frames of a crop with a margin for motion, and the block vectors between them; a *still*
 sample is one crop. All are 8-bit 4:2:0.
 """
 
@@ -22,6 +22,7 @@ from pipeline.source import open_source
 from pipeline.training.config import TrainConfig
 from pipeline.types import CELL, Frame
 
+TIMES = 4  # frames of a moving sample
 CORE = 128
 MARGIN = 24  # luma pixels around the core that motion may reach into
 CROP = CORE + 2 * MARGIN
@@ -125,11 +126,11 @@ def cut_clips(clips: Sequence[Path], count: int, seed: int) -> Samples:
         frames = read_clip(path)
         share = count // len(clips) + (number < count % len(clips))
         for _ in range(share):
-            gap = int(rng.choice([1, 1, 1, 2, 3]))
-            start = int(rng.integers(0, len(frames) - 2 * gap))
-            three = [frames[start + k * gap] for k in range(3)]
-            top, left = _busy_place(three[0][0], three[2][0], rng, tries=6)
-            crop = [_crop(f, top, left) for f in three]
+            gap = min(int(rng.choice([1, 1, 1, 2, 3])), (len(frames) - 1) // (TIMES - 1))
+            start = int(rng.integers(len(frames) - (TIMES - 1) * gap))
+            times = [frames[start + k * gap] for k in range(TIMES)]
+            top, left = _busy_place(times[0][0], times[-1][0], rng, tries=6)
+            crop = [_crop(f, top, left) for f in times]
             crops.append(crop)
             vectors.append(_vectors(crop, flow))
     return _stack(crops, vectors)

@@ -17,16 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.codec import weights
-from pipeline.codec.blocks import to_blocks, to_planes, weighted
-from pipeline.codec.model import LAMBDA, CodecNets, Kind, LayerInput, LayerLoss, train_layer
+from pipeline.codec.blocks import SAMPLES, to_blocks, to_planes, weighted
+from pipeline.codec.model import LAMBDA, CodecNets, Kind, LayerInput, LayerLoss, loss_weight, train_layer
 from pipeline.codec.nets import step_size
 from pipeline.training.batches import (
     Batches,
+    Last,
+    Moving,
     Picture,
     Planes,
     core,
     degrade,
-    loss_weight,
     moving_input,
     still_input,
     with_core,
@@ -60,15 +61,14 @@ def set_bases(nets: CodecNets, still: Samples, moving: Samples) -> None:
 
     picture = Batches(still, batch=512, device=torch.device("cpu"), seed=0).draw()[0]
     intra = components((to_blocks(*core(picture.planes)) - 128).flatten(0, 2))
-    first, second, _ = Batches(moving, batch=512, device=torch.device("cpu"), seed=0).draw()
+    first, second = Batches(moving, batch=512, device=torch.device("cpu"), seed=0).draw()[:2]
     cells = torch.ones(512, CORE // 16, CORE // 16, dtype=torch.bool)
     importance, q = torch.ones(512, CORE // 8, CORE // 8, 1), torch.full((512,), 40.0)
     x = moving_input(
-        "foreground", second, first.planes, first.planes, cells=cells, importance=importance, q=q, before=None, age=1
-    )
-    residual = x.blocks - x.prediction
-    energy = residual.square().mean(1)
-    inter = components(residual[energy > 4])
+        "foreground", second, first.planes, first.planes, cells=cells, importance=importance, q=q,
+        last=Last.none(512, q.device), age=1, basis=torch.eye(SAMPLES), least_bits=10.0,
+    ).layer  # fmt: skip
+    inter = components(x.blocks - x.prediction)
     for family, basis in (("intra", intra), ("inter", inter)):
         for kind in family_kinds(family):
             nets.analysis_of(kind).basis.copy_(basis)
@@ -86,29 +86,32 @@ def layer_cost(x: LayerInput, out: LayerLoss) -> tuple[Tensor, Tensor, Tensor]:
     return cost.mean(), out.bits.detach().mean(), squared.detach().mean()
 
 
-def _plane_from(out: LayerLoss, x: LayerInput, reference: Planes) -> Planes:
-    """The reference with the coded cells replaced by what was decoded."""
-    grid = to_blocks(*core(reference))
-    flat = grid.reshape(-1, grid.shape[-1]).index_copy(0, x.at.index, out.pictures.detach().float())
+def _plane_from(out: LayerLoss, x: Moving, reference: Planes) -> Planes:
+    """The reference with the layer's cells replaced by what was decoded."""
+    grid = x.prediction
+    flat = grid.view(-1, grid.shape[-1]).index_copy(0, x.layer.at.index, out.pictures.detach().float())
     planes = to_planes(flat.view_as(grid).round().clamp(0, 255).to(torch.uint8))
     return with_core(reference, planes)
 
 
 def inter_losses(nets: CodecNets, batches: Batches, times: list[Picture], kind: Kind, q: Tensor) -> list[Tensor]:
-    """Two coded frames, the second predicted from the first as decoded."""
+    """Coded frames, each predicted from the last as decoded."""
     basis = nets.analysis_of("plate").basis
     reference = degrade(times[0].planes, (q + 4).clamp(max=63), basis)
     plate = degrade(times[0].planes, (q + 10).clamp(max=63), basis)
     cells = batches.cells(times[1], times[0].planes)
     importance = batches.importance(len(q), kind)
-    before, losses = None, []
+    last, losses = Last.none(len(q), q.device), []
+    least_bits = float(batches.rng.uniform(4, 16))
     for age, now in enumerate(times[1:]):
-        x = moving_input(kind, now, reference, plate, cells=cells, importance=importance, q=q, before=before, age=age)
-        out = train_layer(nets, x)
-        losses.append(torch.stack(layer_cost(x, out)))
+        x = moving_input(
+            kind, now, reference, plate, cells=cells, importance=importance, q=q, last=last, age=age,
+            basis=nets.analysis_of(kind).basis, least_bits=least_bits,
+        )  # fmt: skip
+        out = train_layer(nets, x.layer)
+        losses.append(torch.stack(layer_cost(x.layer, out)))
         reference = _plane_from(out, x, reference)
-        coded = x.at.spread(torch.ones(len(x.at), 1, device=q.device))[..., 0] > 0
-        before = (x.at.spread(out.symbols.detach()), coded)
+        last = Last.of(x.layer, out.symbols)
     return losses
 
 

@@ -23,7 +23,7 @@ def test_blocks_round_trip_and_layout():
 def test_positions_are_in_raster_order():
     cells = torch.zeros(1, 2, 3, dtype=torch.bool)
     cells[0, 0, 2] = cells[0, 1, 0] = True
-    at = Positions(cells)
+    at = Positions.of_cells(cells)
     assert len(at) == 8
     assert list(zip(at.row.tolist(), at.col.tolist(), strict=True)) == [
         (0, 4), (0, 5), (1, 4), (1, 5), (2, 0), (2, 1), (3, 0), (3, 1)
@@ -33,6 +33,16 @@ def test_positions_are_in_raster_order():
     assert grid.sum() == features.sum()
     assert torch.equal(at.pick(grid), features)
     assert not grid[0, 0, 0].any()
+
+
+def test_some_positions_of_others():
+    at = Positions.of_cells(torch.ones(2, 2, 2, dtype=torch.bool))
+    kept = torch.zeros(len(at), dtype=torch.bool)
+    kept[[3, 17, 30]] = True
+    some = at.select(kept)
+    assert some.index.tolist() == [3, 17, 30]
+    assert (some.batch, some.rows, some.cols) == (2, 4, 4)
+    assert torch.equal(some.chosen, at.spread(kept[:, None].float())[..., 0] > 0)
 
 
 def test_shifted_sees_neighbours_and_zero_beyond_the_border():

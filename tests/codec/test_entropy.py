@@ -29,9 +29,9 @@ def nets() -> list[IndexNet]:
 
 
 def grid(rows: int = 3, cols: int = 5, batch: int = 1) -> Positions:
-    cells = torch.rand(batch, rows, cols, generator=torch.Generator().manual_seed(1)) < 0.6
-    cells[:, 0, 0] = True
-    return Positions(cells)
+    chosen = torch.rand(batch, 2 * rows, 2 * cols, generator=torch.Generator().manual_seed(1)) < 0.6
+    chosen[:, 0, 0] = True
+    return Positions(chosen)
 
 
 def inputs(at: Positions, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -194,11 +194,11 @@ def test_side_features_are_bytes():
     assert side.min() >= 0
     assert side.max() <= 255
     neighbours = side[:, 9] / 31
-    cells = at.cells.numpy()
+    chosen = at.chosen.numpy()
     for i in range(n):
         batch = int(at.index[i]) // (at.rows * at.cols)
-        row, col = int(at.row[i]) // 2, int(at.col[i]) // 2
-        around = np.pad(cells[batch], 1)[row : row + 3, col : col + 3].sum() - 1
+        row, col = int(at.row[i]), int(at.col[i])
+        around = np.pad(chosen[batch], 1)[row : row + 3, col : col + 3].sum() - 1
         assert int(neighbours[i]) == around
 
 

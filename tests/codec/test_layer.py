@@ -95,7 +95,7 @@ def test_modes_predict_what_they_say():
     mode[10] = SPLIT
     vector[10] = [(0, 0), (4, 0), (0, 4), (-4, -4)]
     window = Window.around(cells)
-    at = Positions(torch.from_numpy(cells)[None])
+    at = Positions.of_cells(torch.from_numpy(cells)[None])
     vectors = Vectors(places, mode, vector)
     found = predict(state, plate, _position_modes(vectors, cells, state, window, at), window, at)
     luma = at.spread(found)[0, :, :, :64].reshape(*(2 * n for n in GEOMETRY.cells), 8, 8).permute(0, 2, 1, 3).flatten(2)
@@ -119,7 +119,7 @@ def test_synthesis_sees_only_its_own_cells(which):
     together[0, 1:4, 1:4] = together[0, 10:13, 25:28] = True
     alone = together.clone()
     alone[0, 10:13, 25:28] = False
-    both, one = Positions(together), Positions(alone)
+    both, one = Positions.of_cells(together), Positions.of_cells(alone)
     rng = np.random.default_rng(0)
     symbols = torch.from_numpy(rng.integers(-3, 4, (len(both), 96))).float()
     prediction = torch.from_numpy(rng.integers(0, 256, (len(both), 96))).float()
@@ -132,7 +132,7 @@ def test_synthesis_sees_only_its_own_cells(which):
         if which == "rough":
             near = alone.clone()
             near[0, 4, 1:4] = True
-            at = Positions(near)
+            at = Positions.of_cells(near)
             own = torch.isin(at.index, one.index)
             wide = torch.ones(len(at), 96)
             wide[own] = symbols[chosen]
@@ -150,7 +150,7 @@ def test_window_does_not_matter():
     large[0, 4:6, 6:8] = True
     symbols = torch.randint(-3, 4, (16, 96)).float()
     prediction = torch.randint(0, 256, (16, 96)).float()
-    a, b = (synthesise(brain, "foreground", Positions(c), symbols, prediction, 30) for c in (small, large))
+    a, b = (synthesise(brain, "foreground", Positions.of_cells(c), symbols, prediction, 30) for c in (small, large))
     assert torch.allclose(a, b, atol=1e-3)
 
 
@@ -174,15 +174,19 @@ def test_checksum_covers_everything():
     cells = np.zeros((4, 4), np.bool_)
     cells[1, 1] = True
     vectors, symbols = Vectors.still(places_of(cells)), torch.zeros(4, 96)
-    sums = {layer_checksum(cells, vectors, symbols)}
+    flags = torch.ones(4, dtype=torch.bool)
+    sums = {layer_checksum(b"\0\1", cells, (vectors, flags), symbols), layer_checksum(b"\0\1", cells, None, symbols)}
+    sums.add(layer_checksum(b"\0\2", cells, (vectors, flags), symbols))
     moved = Vectors(vectors.places, vectors.mode.copy(), vectors.vector.copy())
     moved.mode[0] = MOVED
-    sums.add(layer_checksum(cells, moved, symbols))
+    sums.add(layer_checksum(b"\0\1", cells, (moved, flags), symbols))
     moved.vector[0, 3, 1] = -1
-    sums.add(layer_checksum(cells, moved, symbols))
+    sums.add(layer_checksum(b"\0\1", cells, (moved, flags), symbols))
     symbols[3, 95] = 1
-    sums.add(layer_checksum(cells, vectors, symbols))
+    sums.add(layer_checksum(b"\0\1", cells, (vectors, flags), symbols))
+    flags[2] = False
+    sums.add(layer_checksum(b"\0\1", cells, (vectors, flags), symbols))
     cells[1, 1], cells[1, 2] = False, True
-    sums.add(layer_checksum(cells, vectors, symbols))
-    assert len(sums) == 5
+    sums.add(layer_checksum(b"\0\1", cells, (vectors, flags), symbols))
+    assert len(sums) == 8
     assert max(sums) < 1 << 16

@@ -1,4 +1,4 @@
-"""Cell maps and vectors: there and back, and what may not be."""
+"""Cell maps, vectors and flags: there and back, and what may not be."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from pipeline.codec.maps import (
     _odd_context,
     _row_context,
     predict_vector,
+    read_flags,
     read_map,
     read_vectors,
+    write_flags,
     write_map,
     write_vectors,
 )
 from pipeline.codec.motion import MAX_VECTOR
 from pipeline.codec.rans import SymbolReader, SymbolWriter
-from pipeline.codec.tables import FIRST_MAP, FIRST_MODE, FIRST_VECTOR, initial_tables
+from pipeline.codec.tables import FIRST_FLAG, FIRST_MAP, FIRST_MODE, FIRST_VECTOR, initial_tables
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 
@@ -154,3 +156,42 @@ def test_vectors_out_of_range_are_refused():
             read_one(mode, (0, 0), [])
     for mode in (STILL, PLATE):
         assert not read_one(mode, (0, 0), []).vector.any()
+
+
+@pytest.mark.parametrize("layer", list(Layer))
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (1, 1)])
+def test_flags_round_trip(layer, shape):
+    rng = np.random.default_rng(5)
+    for share in (0.0, 0.2, 1.0):
+        cells, mode = rng.random(shape) < 0.6, rng.integers(0, 4, shape)
+        fine = cells.repeat(2, 0).repeat(2, 1)
+        before, flags = rng.random(fine.shape) < 0.4, fine & (rng.random(fine.shape) < share)
+        writer = SymbolWriter(TABLES)
+        write_flags(writer, layer, flags, cells, mode, before)
+        assert len(writer.collected()[0]) == fine.sum()
+        assert np.array_equal(read_flags(reader_of(writer), layer, cells, mode, before), flags)
+
+
+def test_flag_contexts_are_those_of_the_format():
+    rng = np.random.default_rng(6)
+    cells, mode = rng.random((4, 5)) < 0.7, rng.integers(0, 4, (4, 5))
+    fine = cells.repeat(2, 0).repeat(2, 1)
+    before, flags = rng.random(fine.shape) < 0.4, fine & (rng.random(fine.shape) < 0.5)
+    writer = SymbolWriter(TABLES)
+    write_flags(writer, Layer.BACKGROUND, flags, cells, mode, before)
+    diagonal = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+    axial = ((-1, 0), (1, 0), (0, -1), (0, 1))
+
+    def count(grid, r, c, offsets):
+        wide = np.pad(grid, 1)
+        return sum(int(wide[1 + r + a, 1 + c + b]) for a, b in offsets)
+
+    expected = []
+    for phase, near in enumerate(((), diagonal, axial)):
+        for r, c in np.argwhere(fine).tolist():
+            if phase == (2 if (r + c) % 2 else r % 2):
+                crowd = (0, 1, 1, 2, 2, 2, 3, 3, 3)[count(before, r, c, diagonal + axial)]
+                context = 160 * phase + 80 * before[r, c] + 20 * crowd + 5 * mode[r // 2, c // 2]
+                expected.append((FIRST_FLAG + 480 + context + count(flags, r, c, near), int(flags[r, c])))
+    rows, symbols = writer.collected()
+    assert list(zip(rows.tolist(), symbols.tolist(), strict=True)) == expected

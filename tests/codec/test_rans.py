@@ -19,6 +19,11 @@ def write(rows: np.ndarray, symbols: np.ndarray) -> tuple[bytes, int]:
     return writer.finish()
 
 
+def read_through(reader: SymbolReader, rows: np.ndarray) -> None:
+    reader.read(rows)
+    reader.finish()
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7, 100, 5000])
 def test_round_trip(count):
     rng = np.random.default_rng(count)
@@ -76,11 +81,32 @@ def test_what_no_writer_makes_is_refused(data, zeros):
         SymbolReader(TABLES, data, zeros, most=10)
 
 
-@pytest.mark.parametrize("fill", [b"\xff", b"\xf0", b"\0", b"\x7f"])
-def test_reading_far_past_the_end_stays_in_bounds(fill):
-    """Chains of escapes ask for many bytes; what comes back is arbitrary, but the process lives."""
-    for row in (0, 1, 40, FIRST_VECTOR, FIRST_MAP):
-        reader = SymbolReader(
-            TABLES, b"\xff\xff\xff\xff" * 2 if fill == b"" else b"\xff" * 7 + b"\x7f" + fill * 4000, 0, most=5000
-        )
-        assert reader.read(np.full(5000, row)).shape == (5000,)
+@pytest.mark.parametrize("fill", [b"", b"\xff", b"\xf0", b"\0", b"\x7f"])
+@pytest.mark.parametrize("row", [0, 1, 40, FIRST_VECTOR, FIRST_MAP])
+def test_reading_far_past_the_end_stays_in_bounds(fill, row):
+    """Chains of escapes ask for many bytes; what comes back is arbitrary, but the process lives and the end is seen."""
+    reader = SymbolReader(TABLES, b"\xff" * 7 + b"\x7f" + fill * 4000, 0, most=50_000)
+    with pytest.raises(StreamError):
+        read_through(reader, np.full(50_000, row))
+
+
+def test_data_that_is_left_or_missing_is_refused():
+    rng = np.random.default_rng(1)
+    rows, symbols = rng.integers(10, 40, 20_000), rng.integers(-2, 3, 20_000)
+    data, zeros = write(rows, symbols)
+    whole = SymbolReader(TABLES, data, zeros, most=20_000)
+    assert np.array_equal(whole.read(rows), symbols)
+    whole.finish()
+    longer = SymbolReader(TABLES, data + bytes(4), zeros, most=20_000)
+    longer.read(rows)
+    with pytest.raises(StreamError, match="follow"):
+        longer.finish()
+    early = SymbolReader(TABLES, data, zeros, most=20_000)
+    early.read(rows[:-40])
+    with pytest.raises(StreamError, match="follow"):
+        early.finish()
+    shorter = SymbolReader(TABLES, data[:-4], zeros, most=20_000)
+    with pytest.raises(StreamError, match="ends before"):
+        read_through(shorter, rows)
+    with pytest.raises(StreamError, match="ends before"):
+        SymbolReader(TABLES, data[: 8 - zeros + 4000], zeros, most=20_000).read(rows)

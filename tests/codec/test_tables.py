@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.codec.rans import SymbolWriter
 from pipeline.codec.tables import (
+    FIRST_FLAG,
     FIRST_MAP,
     FIRST_MODE,
     FIRST_VECTOR,
@@ -22,7 +24,8 @@ from pipeline.codec.tables import (
 
 
 def test_rows_have_their_places():
-    assert (FIRST_MODE, FIRST_VECTOR, FIRST_MAP, ROWS) == (64, 74, 78, 2638)  # frozen: they stand in FORMAT.md
+    # Frozen: they stand in FORMAT.md.
+    assert (FIRST_MODE, FIRST_VECTOR, FIRST_MAP, FIRST_FLAG, ROWS) == (64, 74, 78, 2638, 3598)
 
 
 def test_every_table_is_a_distribution():
@@ -82,3 +85,15 @@ def test_fit_moves_towards_what_was_counted():
     assert fitted.offsets == tables.offsets
     assert Tables.unpack(fitted.pack()).rows == fitted.rows
     assert torch.equal(fitted.pack()["tables.offsets"], tables.pack()["tables.offsets"])
+
+
+def test_bits_are_what_the_coder_takes():
+    """Also of escapes: the estimate is the stream's length, to within the coder's last word."""
+    tables = initial_tables()
+    rng = np.random.default_rng(3)
+    rows = rng.integers(1, FIRST_MAP, 4000)
+    symbols = np.round(rng.standard_t(1.5, 4000) * 3).astype(np.int64).clip(-2047, 2047)
+    writer = SymbolWriter(tables)
+    writer.add(rows, symbols)
+    data, zeros = writer.finish()
+    assert abs(tables.bits(rows, symbols) - 8 * (len(data) + zeros)) < 80
