@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from pipeline.codec import weights
 from pipeline.codec.encoder import choose_device
+from pipeline.codec.exact import full_precision
 from pipeline.codec.layer import Brain, decode_layer
 from pipeline.codec.plate import decode_plate
 from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tensor, mix
@@ -23,37 +26,50 @@ class Decoder:
     """
 
     def __init__(
-        self, info: StreamInfo, *, device: str = "auto", threads: int | None = None, brain: Brain | None = None
+        self,
+        info: StreamInfo,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        whole: bool = False,
+        brain: Brain | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self._brain = brain or weights.load(info.fingerprint, choose_device(device))
+        self._brain = replace(brain or weights.load(info.fingerprint, choose_device(device)), whole=whole)
         self._geometry = Geometry(info.height, info.width)
         self._layers = tuple(LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
         self._plate: Planes | None = None
         self._unclean: Cells | None = None
         self._ready = [False, False]  # each layer: a key frame was seen and nothing failed since
+        self._index = -1
 
-    @torch.inference_mode()
     def set_plate(self, plate: bytes) -> None:
         """Take a segment's plate; the next packet must be a key frame."""
         # Nothing in a packet says which plate it was coded on: after a damaged plate the old one must not serve.
         self._plate = self._unclean = None
         self._ready = [False, False]
-        self._plate, self._unclean = decode_plate(self._brain, self._geometry, plate)
+        with torch.inference_mode(), full_precision(self._brain.device):
+            self._plate, self._unclean = decode_plate(self._brain, self._geometry, plate)
 
     @property
     def unclean(self) -> Cells | None:
         """Cells (rows, cols) of the plate that were never seen without an object in them."""
         return self._unclean
 
-    @torch.inference_mode()
     def decode(self, packet: Packet, layer: LayerName = "full") -> Frame:
         """The frame; `foreground`: foreground cells over the plate, without a look at the background."""
+        with torch.inference_mode(), full_precision(self._brain.device):
+            return self._decode(packet, layer)
+
+    def _decode(self, packet: Packet, layer: LayerName) -> Frame:
         if packet.plate:
             self.set_plate(packet.plate)
         if self._plate is None:
             raise StreamError(f"frame {packet.index}: no plate yet")
+        if not packet.key and packet.index <= self._index:
+            raise StreamError(f"frame {packet.index} does not follow frame {self._index}")
+        self._index = packet.index
         foreground = self._layer(Layer.FOREGROUND, packet, packet.foreground)
         foreground.restore(foreground.cells, self._plate)
         planes = foreground.plane

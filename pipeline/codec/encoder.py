@@ -9,8 +9,8 @@ import torch
 
 from pipeline.codec import weights
 from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource
-from pipeline.codec.layer import Brain, Coded, Job, encode_layer
-from pipeline.codec.maps import Vectors
+from pipeline.codec.exact import full_precision
+from pipeline.codec.layer import Brain, Coded, Job, cells_worth_coding, encode_layer
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.plate import encode_plate
 from pipeline.codec.rate import RateControl
@@ -31,9 +31,7 @@ class Tuning:
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
     motion_share: float = 0.15  # search motion in the background when more than this share of it changed
-    new_plate_slack: float = (
-        4.0  # times the usual threshold: a plate is dear, so little drift is left to the background
-    )
+    new_plate_slack: float = 4.0  # times the usual threshold: a plate is dear, small drift is left to the background
     new_plate_share: float = 0.5  # at a key frame, open a new segment when more than this share left the plate
 
 
@@ -51,11 +49,24 @@ def quality_step(quality: float) -> int:
     return min(QUALITIES - 1, max(0, round(3 + 0.6 * quality)))
 
 
+@dataclass(slots=True)
+class _Segment:
+    """What hangs on a plate: the plate as a decoder has it, the picture that it was made of, the times of its opening
+    and of the last key frame, and since that the source of each background cell."""
+
+    plate: Planes
+    source: Planes
+    start_us: int
+    key_us: int
+    kept: KeptSource
+
+
 class Encoder:
     """Turns one camera's frames into packets.
 
     `quality` 0..100 sets the foreground; the background follows. With `bitrate_bps` quality is the upper limit.
-    `info` is what a decoder must be given. Raises CodecError for frames of another size.
+    `bf16` and `whole`: see `Brain`. `info` is what a decoder must be given. Raises CodecError for frames of another
+    size.
     """
 
     def __init__(
@@ -70,32 +81,32 @@ class Encoder:
         device: str = "auto",
         threads: int | None = None,
         fps: float = 0.0,
-        info: StreamInfo | None = None,
+        bf16: bool = False,
+        whole: bool = False,
         tuning: Tuning | None = None,
         brain: Brain | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         mark = weights.newest() if brain is None else bytes(weights.FINGERPRINT)
-        self._brain = brain or weights.load(mark, choose_device(device))
-        base = info or StreamInfo(width=width, height=height, fingerprint=mark, fps=fps)
-        self.info = replace(base, width=width, height=height, fingerprint=mark)
+        self._brain = replace(brain or weights.load(mark, choose_device(device)), bf16=bf16, whole=whole)
+        self.info = StreamInfo(width=width, height=height, fingerprint=mark, fps=fps)
         self.tuning = tuning or Tuning()
         self._geometry = Geometry(height, width)
         self._gop_us, self._segment_us = gop_us, segment_us
         self._rate = RateControl(quality_step(quality), bitrate_bps)
-        self._layers = tuple(LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
+        self._foreground, self._background = (LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
         self._search = MotionSearch()
         self._change = ChangeDetector()
         self._scene: CleanScene | None = None
-        self._kept: KeptSource | None = None
-        self._plate: Planes | None = None
-        self._plate_source: Planes | None = None
-        self._key_us = self._segment_start_us = 0
+        self._segment: _Segment | None = None
 
-    @torch.inference_mode()
     def encode(self, frame: Frame, mask: RoiMask) -> Packet:
         """Code one frame. Frames come in order; `mask` has the frame's cells."""
+        with torch.inference_mode(), full_precision(self._brain.device):
+            return self._encode(frame, mask)
+
+    def _encode(self, frame: Frame, mask: RoiMask) -> Packet:
         if (frame.height, frame.width) != (self._geometry.height, self._geometry.width):
             size = f"{self._geometry.width}x{self._geometry.height}"
             raise CodecError(f"frame {frame.index} is {frame.width}x{frame.height}, the stream {size}")
@@ -103,16 +114,16 @@ class Encoder:
             raise CodecError(f"mask of {mask.cells.shape} cells for a picture of {self._geometry.cells}")
         picture = self._geometry.pad(frame, self._brain.device)
         q = self._rate.quality(frame.pts_us)
-        key = self._plate is None or frame.pts_us - self._key_us >= self._gop_us
-        plate = (
-            self._open_segment(picture, frame, mask.cells, q)
-            if key and self._wants_plate(picture, frame, mask.cells, q)
-            else b""
-        )
+        if self._scene is None:
+            self._scene = CleanScene(picture, mask.cells)
+        segment, plate = self._segment, b""
+        key = segment is None or frame.pts_us - segment.key_us >= self._gop_us
+        if segment is None or (key and self._wants_plate(segment, picture, frame, mask.cells, q)):
+            segment, plate = self._open_segment(self._scene, picture, frame, mask.cells, q)
         if key:
-            self._reset(frame)
-        foreground = self._foreground(picture, mask, q)
-        background = self._background(picture, mask.cells, q)
+            self._reset(segment, frame)
+        foreground = self._code_foreground(segment, picture, mask, q)
+        background = self._code_background(segment, self._scene, picture, mask.cells, q)
         packet = Packet(
             index=frame.index,
             pts_us=frame.pts_us,
@@ -135,73 +146,57 @@ class Encoder:
     def _step(self, q: int) -> float:
         return float(step_size(torch.tensor(q)))
 
-    def _wants_plate(self, picture: Planes, frame: Frame, busy: Cells, q: int) -> bool:
-        if self._plate is None or self._plate_source is None or self._scene is None:
-            return True
-        if frame.pts_us - self._segment_start_us >= self._segment_us:
+    def _wants_plate(self, segment: _Segment, picture: Planes, frame: Frame, busy: Cells, q: int) -> bool:
+        if frame.pts_us - segment.start_us >= self._segment_us:
             return True
         step = self._step(self._background_q(q))
-        left = self._change.differs(picture, self._plate_source, step=step, slack=self.tuning.new_plate_slack)
+        left = self._change.differs(picture, segment.source, step=step, slack=self.tuning.new_plate_slack)
         return bool(left[~busy].mean() > self.tuning.new_plate_share) if (~busy).any() else False
 
-    def _open_segment(self, picture: Planes, frame: Frame, busy: Cells, q: int) -> bytes:
-        """A new plate, of the clean scene as it is known now."""
-        if self._scene is None:
-            self._scene = CleanScene(picture, busy)
-        else:
-            moved = self._change.differs(picture, self._scene.picture(), step=self._step(self._background_q(q)))
-            self._scene.update(picture, busy=busy, changed=moved)
-        source = self._scene.picture()
+    def _open_segment(
+        self, scene: CleanScene, picture: Planes, frame: Frame, busy: Cells, q: int
+    ) -> tuple[_Segment, bytes]:
+        """A new plate, of the clean scene as it is known now, and its bytes."""
+        moved = self._change.differs(picture, scene.picture(), step=self._step(self._background_q(q)))
+        scene.update(picture, busy=busy, changed=moved)
+        source = scene.picture()
         q_plate = self._q(q, self.tuning.plate_offset)
-        payload, self._plate = encode_plate(self._brain, self._geometry, source, unclean=self._scene.unclean, q=q_plate)
-        self._plate_source = source
-        self._segment_start_us = frame.pts_us
-        return payload
+        payload, plate = encode_plate(self._brain, self._geometry, source, unclean=scene.unclean, q=q_plate)
+        self._segment = _Segment(plate, source, frame.pts_us, frame.pts_us, KeptSource(source))
+        return self._segment, payload
 
-    def _reset(self, frame: Frame) -> None:
-        if self._plate is None or self._plate_source is None:
-            raise CodecError("a key frame before any plate")
-        self._key_us = frame.pts_us
-        for layer in self._layers:
-            layer.reset(self._plate)
-        self._kept = KeptSource(self._plate_source)
+    def _reset(self, segment: _Segment, frame: Frame) -> None:
+        segment.key_us, segment.kept = frame.pts_us, KeptSource(segment.source)
+        for layer in (self._foreground, self._background):
+            layer.reset(segment.plate)
 
-    def _foreground(self, picture: Planes, mask: RoiMask, q: int) -> Coded:
-        state = self._layers[Layer.FOREGROUND]
-        if self._plate is None or not mask.cells.any():
+    def _code_foreground(self, segment: _Segment, picture: Planes, mask: RoiMask, q: int) -> Coded:
+        state = self._foreground
+        if mask.cells.any():
+            step = self._step(q)
+            vectors = self._search.choose(picture, state, segment.plate, mask.cells, step=step, move=state.age > 0)
+            importance = mask.importance.astype(np.float32) / 255
+            job = Job(picture, mask.cells, vectors, importance, q, self.tuning.thrift)
+            coded = encode_layer(self._brain, state, segment.plate, job)
+        else:
             state.commit_empty()
-            self._restore_plate(state, mask.cells)
-            return Coded(b"", 0)
-        vectors = self._search.choose(picture, state, self._plate, mask.cells, step=self._step(q), move=state.age > 0)
-        importance = mask.importance.astype(np.float32) / 255
-        job = Job(picture, mask.cells, vectors, importance, q, self.tuning.thrift)
-        coded = encode_layer(self._brain, state, self._plate, job)
-        self._restore_plate(state, mask.cells)
+            coded = Coded(b"", 0)
+        state.restore(mask.cells, segment.plate)
         return coded
 
-    def _restore_plate(self, state: LayerState, cells: Cells) -> None:
-        if self._plate is not None:
-            state.restore(cells, self._plate)
-
-    def _background(self, picture: Planes, busy: Cells, q: int) -> Coded:
-        state = self._layers[Layer.BACKGROUND]
-        if self._kept is None or self._plate is None or self._scene is None:
-            raise CodecError("a background before any plate")
-        q = self._background_q(q)
-        changed = self._change.changed(picture, self._kept.planes, step=self._step(q)) & ~busy
-        self._scene.update(picture, busy=busy, changed=changed)
+    def _code_background(self, segment: _Segment, scene: CleanScene, picture: Planes, busy: Cells, q: int) -> Coded:
+        state, q = self._background, self._background_q(q)
+        step, importance = self._step(q), self.tuning.background_importance
+        changed = self._change.changed(picture, segment.kept.planes, step=step) & ~busy
+        scene.update(picture, busy=busy, changed=changed)
+        changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance)
         if not changed.any():
             state.commit_empty()
             return Coded(b"", 0)
-        vectors = self._background_vectors(picture, state, changed, q)
-        importance = np.full(changed.shape, self.tuning.background_importance, np.float32)
-        job = Job(picture, changed, vectors, importance, q, self.tuning.thrift_background)
-        coded = encode_layer(self._brain, state, self._plate, job)
-        self._kept.keep(picture, changed)
-        return coded
-
-    def _background_vectors(self, picture: Planes, state: LayerState, changed: Cells, q: int) -> Vectors:
-        if self._plate is None:
-            raise CodecError("a background before any plate")
         move = state.age > 0 and bool(changed.mean() > self.tuning.motion_share)
-        return self._search.choose(picture, state, self._plate, changed, step=self._step(q), move=move)
+        vectors = self._search.choose(picture, state, segment.plate, changed, step=step, move=move)
+        map_of_importance = np.full(changed.shape, importance, np.float32)
+        job = Job(picture, changed, vectors, map_of_importance, q, self.tuning.thrift_background)
+        coded = encode_layer(self._brain, state, segment.plate, job)
+        segment.kept.keep(picture, changed)
+        return coded

@@ -53,12 +53,21 @@ Side = tuple[Vectors, Tensor]  # of all cells; the coded block flag of each of t
 
 @dataclass(frozen=True, slots=True)
 class Brain:
-    """Nets and tables, on a device. `counts`, when given, collects what is coded (for fitting tables)."""
+    """Nets and tables, on a device, and how they are run. None of that changes what a stream says.
+
+    `counts`, when given, collects what is coded (for fitting tables). `bf16`: the analysis in bfloat16; it writes no
+    plane. `whole`: nets over whole frames in place of the window that holds all of a layer's cells.
+    """
 
     nets: CodecNets
     tables: Tables
     device: torch.device
     counts: Counts | None = None
+    bf16: bool = False
+    whole: bool = False
+
+    def window(self, cells: Cells) -> Window:
+        return Window.around(np.ones_like(cells) if self.whole else cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +149,13 @@ def layer_checksum(header: bytes, cells: Cells, side: Side | None, symbols: Tens
 
 def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Coded:
     """Encode one inter layer and commit it to the state."""
-    kind, window = _kind(state.layer), Window.around(job.cells)
+    kind, window = _kind(state.layer), brain.window(job.cells)
     at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
     modes = _position_modes(job.vectors, job.cells, state, window, at)
     pictures = predict(state, plate, modes, window, at)
     area = Area.cut(job, window, brain.device)
-    chosen = _worth_coding(brain, kind, area, at, pictures, job.q)
+    residual = at.pick(area.blocks) - pictures
+    chosen = _worth_coding(brain, kind, residual, at.pick(area.importance)[:, 0], job.q)
     coded = at.select(chosen)
     writer = SymbolWriter(brain.tables)
     flags = _write_side(writer, state, job, window, coded)
@@ -166,11 +176,24 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols))
 
 
-def _worth_coding(brain: Brain, kind: Kind, area: Area, at: Positions, prediction: Tensor, q: int) -> Tensor:
-    analysis = brain.nets.analysis_of(kind)
-    step = step_size(torch.full((len(at),), float(q), device=brain.device))
-    weight = loss_weight(at.pick(area.importance)[:, 0])
-    return worth_coding(at.pick(area.blocks) - prediction, analysis.basis, step, weight)
+def _worth_coding(brain: Brain, kind: Kind, residual: Tensor, importance: Tensor, q: int) -> Tensor:
+    """(N,) bool, of (N,96) residuals; `importance` (N,)."""
+    step = step_size(torch.full((len(residual),), float(q), device=residual.device))
+    return worth_coding(residual, brain.nets.analysis_of(kind).basis, step, loss_weight(importance))
+
+
+def cells_worth_coding(
+    brain: Brain, state: LayerState, picture: Planes, cells: Cells, *, q: int, importance: float
+) -> Cells:
+    """Of some cells (rows, cols) those in which at least one position would get symbols if it were predicted in
+    place."""
+    kept = np.zeros_like(cells)
+    if cells.any():
+        at = Positions.of_cells(cell_tensor(cells, brain.device))
+        residual = at.pick(to_blocks(*picture)) - at.pick(to_blocks(*state.plane))
+        chosen = at.select(_worth_coding(brain, _kind(state.layer), residual, residual.new_tensor(importance), q))
+        kept[:] = chosen.chosen[0].cpu().numpy().reshape(cells.shape[0], 2, cells.shape[1], 2).any((1, 3))
+    return kept
 
 
 def _write_side(writer: SymbolWriter, state: LayerState, job: Job, window: Window, coded: Positions) -> int:
@@ -215,7 +238,7 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     else:
         vectors = read_vectors(reader, state.layer, places, _before(state, cells), state.geometry.cells)
     now = read_flags(reader, state.layer, cells, _mode_grid(cells, vectors), state.coded)
-    kind, window = _kind(state.layer), Window.around(cells)
+    kind, window = _kind(state.layer), brain.window(cells)
     at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
     coded = Positions(cell_tensor(np.ascontiguousarray(now[window.positions]), brain.device))
     modes, chosen = _position_modes(vectors, cells, state, window, at), _flags_of(at, coded)
@@ -278,7 +301,8 @@ def encode_symbols(
     the writer."""
     nets = brain.nets
     q = torch.full((len(at),), float(job.q), device=brain.device)
-    latent = nets.analysis_of(kind)(at.pick(area.blocks) - prediction, prediction, area.importance, q, at)
+    with torch.autocast(brain.device.type, torch.bfloat16, enabled=brain.bf16):
+        latent = nets.analysis_of(kind)(at.pick(area.blocks) - prediction, prediction, area.importance, q, at)
     entropy = nets.entropy_of(kind)
     shared = entropy.index.begin(before, side_features(kind, q, modes, at))
     scale = step_size(q).unsqueeze(1) / 16

@@ -164,7 +164,7 @@ def worth_coding(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor, 
     """
     size = (weighted(residual) @ basis.T).abs() / step[:, None]
     level = size.round()
-    saved = LAMBDA * weight[:, None] * (size.square() - (size - level).square())
+    saved = LAMBDA * weight.unsqueeze(-1) * (size.square() - (size - level).square())
     cost = 7 + 2 * torch.log2(level.clamp(min=1))
     return torch.where(level > 0, saved - cost, 0.0).clamp(min=0).sum(1) > least_bits
 

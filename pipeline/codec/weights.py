@@ -6,6 +6,7 @@ Several files can lie side by side in `weights/`; the newest (by name) encodes, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import replace
@@ -45,14 +46,13 @@ def save(path: Path, nets: CodecNets, tables: Tables, shape: dict[str, object]) 
 
 
 def available(folder: Path = FOLDER) -> dict[bytes, Path]:
-    """Fingerprint -> file, the newest last."""
+    """Fingerprint -> file, the newest last. A file that is no weights file is passed over: it must not keep the others
+    from decoding."""
     found = {}
     for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt") as file:
-                found[bytes.fromhex(file.metadata()["fingerprint"])] = path
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise CodecError(f"{path.name}: not a weights file: {error}") from error
+        errors = SafetensorError, OSError, KeyError, TypeError, ValueError
+        with contextlib.suppress(*errors), safe_open(path, framework="pt") as file:
+            found[bytes.fromhex(file.metadata()["fingerprint"])] = path
     return found
 
 
@@ -85,6 +85,7 @@ def load(mark: bytes, device: str, folder: Path = FOLDER) -> Brain:
     """The nets of a fingerprint, ready for inference on a device. Raises CodecError that names the missing weights."""
     path = available(folder).get(mark)
     if path is None:
-        raise CodecError(f"this stream needs codec weights {mark.hex()}, which are not in {folder}")
+        there = ", ".join(m.hex() for m in available(folder)) or "none"
+        raise CodecError(f"this stream needs codec weights {mark.hex()}; in {folder} there are {there}")
     brain = read(path)
     return replace(brain, nets=brain.nets.to(device), device=torch.device(device))

@@ -14,7 +14,7 @@ from pipeline.codec.layer import Brain
 from pipeline.codec.model import CodecNets
 from pipeline.codec.state import cell_tensor, mix
 from pipeline.codec.tables import initial_tables
-from pipeline.types import CELL, Frame, Layer, LayerName, Packet, RoiMask, cell_grid
+from pipeline.types import CELL, Frame, LayerName, Packet, RoiMask, cell_grid
 
 FRAME_US = 40_000
 Plane = npt.NDArray[np.uint8]
@@ -79,7 +79,7 @@ def walk(
 
 def encoder_picture(encoder: Encoder, cells: npt.NDArray[np.bool_]) -> tuple[Plane, ...]:
     """What the encoder believes that a decoder shows: the foreground's cells over the background."""
-    foreground, background = (encoder._layers[layer].plane for layer in Layer)
+    foreground, background = encoder._foreground.plane, encoder._background.plane
     return encoder._geometry.crop(mix(cell_tensor(cells, torch.device("cpu")), foreground, background))
 
 

@@ -54,10 +54,13 @@ def test_altered_weights_are_refused(tmp_path):
         weights.load(mark, "cpu", tmp_path)
 
 
-def test_other_files_are_refused(tmp_path):
-    (tmp_path / "a.safetensors").write_bytes(b"not weights")
-    with pytest.raises(CodecError, match=r"a\.safetensors"):
-        weights.available(tmp_path)
+def test_other_files_are_refused_and_hide_nothing(tmp_path):
+    (tmp_path / "z.safetensors").write_bytes(b"not weights")
+    with pytest.raises(CodecError, match=r"z\.safetensors"):
+        weights.read(tmp_path / "z.safetensors")
+    assert weights.available(tmp_path) == {}
+    mark = make(tmp_path / "a.safetensors")
+    assert weights.newest(tmp_path) == mark
 
 
 def test_fingerprint_sees_names_shapes_types_and_values():

@@ -1,0 +1,91 @@
+"""Makes the golden codec streams: NAME.fov, and in NAME.npz what it decodes to. Run from the root of the repository
+with `python -m tests.golden.make_codec`, only when new weights are shipped: streams of old weights that are still
+shipped stay."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import google_crc32c
+import numpy as np
+
+from pipeline.bitstream import StreamReader, StreamWriter
+from pipeline.codec import Decoder, Encoder
+from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
+from pipeline.source import open_source
+from pipeline.track import RoiStage
+from pipeline.types import Frame, RoiMask
+from tests.codec.clips import frame_of, mask_of, texture, walk
+
+HERE = Path(__file__).parent / "codec"
+Clip = list[tuple[Frame, RoiMask]]
+
+
+def pan() -> Clip:
+    """A camera that moves: motion in both layers."""
+    wide = texture(64, 140, 7)
+    views = (np.ascontiguousarray(wide[:, 5 * n : 5 * n + 80]) for n in range(10))
+    return [(frame_of(view, n), mask_of(64, 80, ((20, 20, 50, 50),))) for n, view in enumerate(views)]
+
+
+def street() -> Clip:
+    """The demo scene."""
+    with open_source(SourceConfig(url="demo://street?size=160x96", frames=12)) as source:
+        return [(m.frame, m.mask) for m in RoiStage(DetectorConfig(kind="motion"), MaskConfig()).process(source)]
+
+
+CLIPS = {"walk": lambda: list(walk(10, 67, 85, noise=1.0)), "pan": pan, "street": street}
+
+
+def encode(clip: Clip) -> bytes:
+    """Three GOPs, two segments."""
+    first = clip[0][0]
+    step_us = clip[1][0].pts_us - first.pts_us
+    encoder = Encoder(
+        width=first.width, height=first.height, quality=55.0, gop_us=4 * step_us, segment_us=8 * step_us, fps=25.0
+    )
+    out = io.BytesIO()
+    writer = StreamWriter(encoder.info, UUID(int=1).bytes, foreground=out, background=out)
+    for frame, mask in clip:
+        writer.append(encoder.encode(frame, mask))
+    writer.close()
+    return out.getvalue()
+
+
+def decode(data: bytes, **options: object) -> Iterator[tuple[Frame, tuple[int, int]]]:
+    """(frame, checksum of all that each layer's parse found), in order."""
+    reader = StreamReader(io.BytesIO(data), strict=True)
+    decoder = Decoder(reader.info, **options)  # type: ignore[arg-type]
+    for item in reader.packets():
+        yield decoder.decode(item.packet), parsed(decoder)
+
+
+def parsed(decoder: Decoder) -> tuple[int, int]:
+    """A CRC32C of maps, modes, vectors, flags and symbols, of each layer's last packet."""
+    sums = []
+    for state in decoder._layers:
+        crc = 0
+        for part in (state.cells, state.mode, state.vector, state.coded, state.symbols.cpu().numpy().astype("<i2")):
+            crc = google_crc32c.extend(crc, np.ascontiguousarray(part).tobytes())
+        sums.append(int(crc))
+    return sums[0], sums[1]
+
+
+def main() -> int:
+    HERE.mkdir(exist_ok=True)
+    for name, make in CLIPS.items():
+        data = encode(make())
+        frames, sums = zip(*decode(data, device="cpu", threads=1), strict=True)
+        (HERE / f"{name}.fov").write_bytes(data)
+        planes = {k: np.stack([getattr(frame, k) for frame in frames]) for k in "yuv"}
+        np.savez_compressed(HERE / f"{name}.npz", sums=np.array(sums, np.uint32), **planes)
+        print(name, len(data), (HERE / f"{name}.npz").stat().st_size)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
