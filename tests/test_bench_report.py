@@ -86,6 +86,14 @@ def test_results_are_json() -> None:
     assert {"fovea", "weights", "pyav", "libx264"} <= set(stored["versions"])
 
 
+def test_a_handful_of_boxes_is_not_compared() -> None:
+    _, made = made_results()
+    few = [replace(p, agreement=Agreement(49, 49, 45)) for p in made.clips[0].points]
+    result = clip_result(clip(4), few, skip=0, halve=False)
+    assert result.detections == ()
+    assert "49 boxes in the source, IoU 0.5, same class. 50 are needed" in page(Results((result,)), {})
+
+
 def test_opponents_of_an_earlier_run_are_known() -> None:
     frames, made = made_results()
     text = json.dumps(to_json(made))
@@ -118,6 +126,9 @@ def test_a_crop_shows_the_largest_whole_object() -> None:
     assert subject(clip(4)).frame == 2
     left = [*with_boxes(2), *clip(5).masked[2:]]
     assert subject(Clip("x", tuple(left), 10)).frame in (0, 1)
+    cut_off = [*left[:3], replace(left[3], detections=(Detection(0, 0, 96, 64, "bus", 0.9),)), left[4]]
+    assert subject(Clip("x", tuple(cut_off), 10)).frame in (0, 1)
+    assert subject(Clip("x", tuple(cut_off[2:]), 10)).frame == 3
 
 
 def test_equal_bytes_are_sought_on_the_best_curve() -> None:

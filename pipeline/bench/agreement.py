@@ -15,6 +15,7 @@ from pipeline.types import Detection, Frame
 
 IOU = 0.5
 GOOD_F1 = 0.9  # where codecs are compared
+MIN_BOXES = 50  # in the source, for a comparison to mean anything
 
 Detect = Callable[[Frame], Sequence[Detection]]
 

@@ -88,11 +88,11 @@ def _continued(at: float, curve: Sequence[tuple[float, float]]) -> float:
 
 
 def subject(clip: Clip) -> Window:
-    """Around the largest whole object of the clip's second half, else of the first, else in the picture's middle."""
+    """Around the largest object, a whole one of the second half if there is one; else in the picture's middle."""
     half = len(clip) // 2
-    boxes = [(box, item.frame.index) for item in clip.masked for box in item.detections if _whole(box, clip)]
+    boxes = [(box, item.frame.index) for item in clip.masked for box in item.detections]
     if boxes:
-        box, frame = max(boxes, key=lambda found: (found[1] >= half, _area(found[0])))
+        box, frame = max(boxes, key=lambda found: (_whole(found[0], clip), found[1] >= half, _area(found[0])))
         x, y, width, height = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, box.x1 - box.x0, box.y1 - box.y0
     else:
         x, y, width, height, frame = clip.width / 2, clip.height / 2, 0.0, 0.0, half

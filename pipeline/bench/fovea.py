@@ -1,10 +1,12 @@
-"""Ours, measured as a user would have it: the whole file, container, checksums and second plate included."""
+"""Ours, measured as a user would have it: the whole file, container, checksums and plates' protection included."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
+
+import numpy as np
 
 from pipeline.bench.clip import Clip, Coded
 from pipeline.bitstream import StreamWriter
@@ -26,8 +28,8 @@ def code(
     tuning: Tuning | None = None,
     brain: Brain | None = None,
 ) -> Coded:
-    """Encode a clip. Layers: foreground, background, plate, and what the container adds: the plate's second
-    copy, and heads and checksums, which are spread evenly."""
+    """Encode a clip. Layers: foreground, background, plate, and what the container adds to protect and
+    find them, shared out in proportion."""
     encoder = Encoder(
         width=clip.width,
         height=clip.height,
@@ -44,15 +46,13 @@ def code(
         writer.append(packet)
     writer.close()
     nbytes = len(file.getvalue())
-    added = nbytes - sum(packet.nbytes + len(packet.plate) for packet in packets)
+    coded = np.cumsum([0, *(packet.nbytes for packet in packets)])
+    added = np.diff((nbytes - coded[-1]) * coded // coded[-1])
     layers = {
         "foreground": tuple(len(packet.foreground) for packet in packets),
         "background": tuple(len(packet.background) for packet in packets),
         "plate": tuple(len(packet.plate) for packet in packets),
-        "container": tuple(
-            len(packet.plate) + added * (k + 1) // len(packets) - added * k // len(packets)
-            for k, packet in enumerate(packets)
-        ),
+        "container": tuple(int(part) for part in added),
     }
     return Coded(nbytes, layers, _decoded(Decoder(encoder.info, brain=brain), packets))
 

@@ -109,7 +109,7 @@ def _bits(exhibits: Sequence[Exhibit], fps: float, axes: Sequence[Any]) -> None:
     # A plate would dwarf the rest, so plates are marks.
     for number, (second, size) in enumerate((s, b) for s, b in zip(seconds, ours.layers["plate"], strict=True) if b):
         axes[0].axvline(
-            second, color=_LAYERS["background"], linestyle=":", label=None if number else f"plate (twice {size} B)"
+            second, color=_LAYERS["background"], linestyle=":", label=None if number else f"plate ({size} B)"
         )
     axes[0].set(xlabel="seconds", ylabel="bytes a frame", title=f"{ours.point.codec}: bytes a frame by layer")
     for exhibit in exhibits:

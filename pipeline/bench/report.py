@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import cv2
 
+from pipeline.bench.agreement import GOOD_F1, IOU, MIN_BOXES
 from pipeline.bench.bdrate import BACKGROUND_DB, MIN_OVERLAP_DB, MIN_POINTS, BdRate, Mean
 from pipeline.bench.exhibits import Exhibit, Show
 from pipeline.bench.plots import bits_png, curves_png
@@ -93,7 +94,7 @@ def _clip(clip: ClipResult, show: Show | None) -> str:
     )
     parts = [f'<h2>{_text(clip.name)}</h2><p class="soft">{_text(facts)}</p>']
     parts += [_themed(lambda dark: curves_png(clip, dark=dark), f"{clip.name}: curves"), _rates(clip)]
-    if clip.detections:
+    if clip.source_boxes is not None:
         parts.append(_detections(clip))
     if show is not None:
         parts.append(_crops(show))
@@ -132,14 +133,16 @@ def _percents(rate: BdRate | Mean) -> str:
 
 
 def _detections(clip: ClipResult) -> str:
-    boxes = next(point.agreement.source for point in clip.points if point.agreement)
+    words = f"{clip.source_boxes} boxes in the source, IoU {IOU:g}, same class."
+    if not clip.detections:
+        return f"<h3>Detection agreement</h3><p>{words} {MIN_BOXES} are needed for a comparison.</p>"
     rows = []
     for row in clip.detections:
         where = "beyond its curve" if row.nbytes is None else f"{row.nbytes}"
         ours = "" if row.nbytes is None else "beyond its curve" if row.f1 is None else f"{row.f1:.3f}"
         rows.append([_text(row.opponent), where, ours])
-    heads = ["opponent", "its bytes at F1 0.90", "Fovea’s F1 there"]
-    return f"<h3>Detection agreement</h3><p>{boxes} boxes in the source, IoU 0.5, same class.</p>" + _table(heads, rows)
+    heads = ["opponent", f"its bytes at F1 {GOOD_F1:.2f}", "Fovea’s F1 there"]
+    return f"<h3>Detection agreement</h3><p>{words}</p>" + _table(heads, rows)
 
 
 def _crops(show: Show) -> str:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from pipeline import __version__
 from pipeline.bench import bdrate, opponents
-from pipeline.bench.agreement import GOOD_F1, IOU, bytes_for, f1_at
+from pipeline.bench.agreement import GOOD_F1, IOU, MIN_BOXES, Agreement, bytes_for, f1_at
 from pipeline.bench.bdrate import BdRate, Mean, bd_rate, mean_over_clips
 from pipeline.bench.clip import Clip
 from pipeline.bench.quality import FOREGROUND_SHARE
@@ -35,7 +35,8 @@ _POINT = TypeAdapter(Point)
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """Ours beside an opponent where the opponent's F1 is GOOD_F1; None where a curve does not go there."""
+    """Ours beside an opponent where the opponent's F1 is GOOD_F1; None where a curve does not go there. There are none
+    of a clip with fewer than MIN_BOXES."""
 
     opponent: str
     nbytes: int | None
@@ -63,6 +64,11 @@ class ClipResult:
     def of(self, codec: str) -> list[Point]:
         return [point for point in self.points if point.codec == codec]
 
+    @property
+    def source_boxes(self) -> int | None:
+        """What the detector saw in the source; None where it was not asked."""
+        return next((point.agreement.source for point in self.points if point.agreement), None)
+
     def rates(self, opponent: str) -> list[BdRate]:
         return [rate for rate in self.bd_rates if rate.opponent == opponent]
 
@@ -86,8 +92,12 @@ def clip_result(clip: Clip, points: Sequence[Point], *, skip: int, halve: bool) 
         foreground_share=clip.foreground_share,
         points=tuple(points),
         bd_rates=tuple(rates),
-        detections=tuple(_detections(own, theirs[name]) for name in names if own[0].agreement),
+        detections=tuple(_detections(own, theirs[name]) for name in names if _enough(own[0].agreement)),
     )
+
+
+def _enough(agreement: Agreement | None) -> bool:
+    return agreement is not None and agreement.source >= MIN_BOXES
 
 
 def _detections(own: Sequence[Point], theirs: Sequence[Point]) -> Detections:
@@ -139,6 +149,7 @@ def to_json(results: Results) -> dict[str, Json]:
             "min_points": bdrate.MIN_POINTS,
             "iou": IOU,
             "good_f1": GOOD_F1,
+            "min_boxes": MIN_BOXES,
         },
         "opponents": [asdict(opponents.OPPONENTS[name]) for name in results.opponents],
         "unavailable": dict(results.unavailable),

@@ -139,7 +139,13 @@ def _percents(rate: BdRate | Mean) -> str:
 
 
 def _detection_rows(clip: ClipResult) -> list[list[str]]:
-    rows = [["", "bytes at F1 0.90", "Fovea's F1 there"]] if clip.detections else []
+    from pipeline.bench.agreement import GOOD_F1, MIN_BOXES
+
+    if clip.source_boxes is None:
+        return []
+    if not clip.detections:
+        return [["", f"no comparison of detections: {clip.source_boxes} boxes in the source, {MIN_BOXES} are needed"]]
+    rows = [["", f"bytes at F1 {GOOD_F1:.2f}", "Fovea's F1 there"]]
     for row in clip.detections:
         ours = "" if row.nbytes is None else "beyond its curve" if row.f1 is None else f"{row.f1:.3f}"
         rows.append([row.opponent, str(row.nbytes or "beyond its curve"), ours])
