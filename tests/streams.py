@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.bitstream import StreamWriter
+from pipeline.bitstream import HEADER_BYTES, StreamWriter
+from pipeline.bitstream.chunks import Kind, walk
 from pipeline.bitstream.wire import crc32c
 from pipeline.errors import StreamError
 from pipeline.types import Frame, LayerName, Packet, StreamInfo
@@ -56,10 +57,10 @@ def make_packets(
     return packets
 
 
-def write_joint(packets: Sequence[Packet], *, close: bool = True, plate_copy: bool = True) -> bytes:
+def write_joint(packets: Sequence[Packet], *, close: bool = True, parity: bool = True) -> bytes:
     """The bytes of a `.fov` file."""
     out = BytesIO()
-    writer = StreamWriter(INFO, STREAM_ID, foreground=out, background=out, plate_copy=plate_copy)
+    writer = StreamWriter(INFO, STREAM_ID, foreground=out, background=out, parity=parity)
     _fill(writer, packets, close=close)
     return out.getvalue()
 
@@ -120,6 +121,12 @@ class FakeDecoder:
             pts_us=packet.pts_us,
             wall_us=packet.wall_us,
         )
+
+
+def chunks(data: bytes, kind: Kind | None = None) -> list[tuple[int, int]]:
+    """Where each chunk of a kind begins and ends."""
+    heads = walk(BytesIO(data), HEADER_BYTES, lambda fault: None)
+    return [(head.offset, head.end) for head in heads if kind in (None, head.kind)]
 
 
 def save(path: Path, data: bytes) -> Path:

@@ -16,18 +16,12 @@ from pipeline.bitstream.table import OFF_LINE
 from pipeline.bitstream.wire import Cursor, crc32c, put_runs, put_varint, unzigzag, zigzag
 from pipeline.errors import StreamError
 from pipeline.types import Layer, Packet
-from tests.streams import INFO, STREAM_ID, make_packets, write_joint, write_pair
+from tests.streams import INFO, STREAM_ID, chunks, make_packets, write_joint, write_pair
 
 
 def read(data: bytes, background: bytes | None = None, **options: bool) -> tuple[list[ReadPacket], list[Fault]]:
     reader = StreamReader(BytesIO(data), None if background is None else BytesIO(background), **options)
     return list(reader.packets()), reader.faults
-
-
-def chunks(data: bytes, kind: Kind | None = None) -> list[tuple[int, int]]:
-    """Where each chunk of a kind begins and ends."""
-    heads = walk(BytesIO(data), HEADER_BYTES, lambda fault: None)
-    return [(head.offset, head.end) for head in heads if kind in (None, head.kind)]
 
 
 # -- wire
@@ -143,7 +137,7 @@ def test_regular_times_need_no_corrections() -> None:
 
 def test_an_empty_scene_costs_at_most_60_bytes_a_second() -> None:
     minute = make_packets(1500, empty=True, first=25 * 86400 * 30)
-    plates = 2 * (HEAD_BYTES + HEADER_BYTES + 40)
+    plates = HEAD_BYTES + HEADER_BYTES + 40 + HEAD_BYTES + HEADER_BYTES + 20 + 256
     assert (len(write_joint(minute)) - HEADER_BYTES - plates) / 60 <= 60
     foreground, background = write_pair(minute)
     assert (len(foreground) + len(background) - 2 * HEADER_BYTES - plates) / 60 <= 60
@@ -362,11 +356,11 @@ def test_a_cut_out_chunk_is_missed_by_its_number() -> None:
     assert any("lost between frames 49 and 75" in f.reason for f in faults)
 
 
-def test_the_second_plate_and_the_header_copy_save_a_segment() -> None:
+def test_parity_and_its_header_copy_save_a_segment() -> None:
     packets = make_packets(150, gop=50)
     data = bytearray(write_joint(packets))
     _, end = chunks(bytes(data), Kind.PLATE)[0]
-    data[: end - 1] = bytes(end - 1)
+    data[:end] = bytes(end)
     items, faults = read(bytes(data))
     assert [item.packet for item in items] == packets
     assert len(faults) >= 2
@@ -374,14 +368,37 @@ def test_the_second_plate_and_the_header_copy_save_a_segment() -> None:
         read(bytes(data), strict=True)
 
 
-def test_both_plates_lost_costs_that_segment_alone() -> None:
+def test_plate_and_parity_lost_costs_that_segment_alone() -> None:
     packets = make_packets(200, gop=50, segment=100)
     data = bytearray(write_joint(packets))
-    for _, end in chunks(bytes(data), Kind.PLATE)[:2]:
-        data[end - 1] ^= 1
+    for kind in (Kind.PLATE, Kind.PARITY):
+        start, end = chunks(bytes(data), kind)[0]
+        data[start + HEAD_BYTES + HEADER_BYTES : end] = bytes(end - start - HEAD_BYTES - HEADER_BYTES)
     items, faults = read(bytes(data))
     assert [item.packet.index for item in items] == list(range(100, 200))
-    assert any("no copy of the plate of frame 0" in f.reason for f in faults)
+    assert any("the plate of frame 0 is lost" in f.reason for f in faults)
+
+
+def test_without_parity_a_damaged_plate_is_lost() -> None:
+    packets = make_packets(200, gop=50, segment=100)
+    data = bytearray(write_joint(packets, parity=False))
+    assert not chunks(bytes(data), Kind.PARITY)
+    data[chunks(bytes(data), Kind.PLATE)[0][1] - 1] ^= 1
+    assert [item.packet.index for item in read(bytes(data))[0]] == list(range(100, 200))
+
+
+def test_a_plate_of_another_stream_is_refused() -> None:
+    packets = make_packets(20, gop=10)
+    other = BytesIO()
+    writer = StreamWriter(INFO, bytes(16), foreground=other, background=other)
+    writer.append(make_packets(1, seed=2)[0])
+    writer.close()
+    data = write_joint(packets)
+    (start, end), (a, b) = chunks(data, Kind.PLATE)[0], chunks(other.getvalue(), Kind.PLATE)[0]
+    data = data[:start] + other.getvalue()[a:b] + data[end:]
+    items, faults = read(data)
+    assert [item.packet for item in items] == packets, "mended, for the plate is small enough to stand in its parity"
+    assert "a plate of another stream" in faults[0].reason
 
 
 def test_a_lost_opening_hands_the_plate_to_the_next_key_frame() -> None:

@@ -88,13 +88,29 @@ def foreground(payload: Bytes, flags: int, count: int, first: int, plates: dict[
     return out
 
 
+def check_parity(payload: Bytes, protected: bytes) -> None:
+    """The parity is right, and mends a block of each group."""
+    assert struct.unpack("<II", payload.take(8)) == (len(protected), crc32c(protected))
+    blocks = [protected[i : i + 256] for i in range(0, len(protected), 256)]
+    groups = min(len(blocks), max(-(-len(blocks) // 4), 16) + 1)
+    for block in blocks:
+        assert struct.unpack("<I", payload.take(4)) == (crc32c(block),)
+    for group in range(groups):
+        first, *others = (block.ljust(256, b"\0") for block in blocks[group::groups])
+        mended = payload.take(256)
+        for other in others:
+            mended = bytes(a ^ b for a, b in zip(mended, other, strict=True))
+        assert mended == first
+    assert not payload.left
+
+
 def test_a_decoder_written_from_the_text_reads_the_golden_stream() -> None:
     head = DATA[:60]
     fields = struct.unpack("<8sHBBHHdHHHBB8s16sI", head)
     assert fields[0] == bytes.fromhex("89464F560D0A1A0A")
     assert fields[1:12] == (1, 3, 0, 96, 64, 25.0, 4, 3, 0, 6, 0)
     assert fields[-1] == crc32c(head[:56])
-    at, frames, plates, keys, sequences = 60, [], {}, [], dict.fromkeys(range(1, 5), 0)
+    at, frames, plates, keys, sequences = 60, [], {}, [], dict.fromkeys(range(1, 6), 0)
     chunk: list[dict[str, object]] = []
     plate_at = opened = -1
     while at < len(DATA):
@@ -111,7 +127,8 @@ def test_a_decoder_written_from_the_text_reads_the_golden_stream() -> None:
         payload = Bytes(body)
         if kind == 1:
             assert payload.take(60) == head
-            assert plates.setdefault(first, payload.left) == payload.left
+            assert first not in plates
+            plates[first] = payload.left
             plate_at = at
         elif kind == 2:
             chunk = foreground(payload, flags, count, first, plates)
@@ -124,8 +141,14 @@ def test_a_decoder_written_from_the_text_reads_the_golden_stream() -> None:
             assert first == chunk[0]["index"]
             for frame, (content, check) in zip(chunk, layer(payload, count), strict=True):
                 frame["background"], frame["sums"] = content.hex(), [frame["sums"][0], check]  # type: ignore[index]
+        elif kind == 5:
+            assert payload.take(60) == head
+            (distance,) = struct.unpack("<Q", payload.take(8))
+            check_parity(payload, head + plates[first])
+            assert DATA[at - distance + 28 :].startswith(head + plates[first])
         at += 28 + length
     assert frames == KNOWN
+    assert sequences[5] == len(plates)
     assert kind == 4
     assert payload.varint() == len(frames)
     entries, last = [], [0, 0, 0, 0]

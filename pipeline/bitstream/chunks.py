@@ -35,9 +35,15 @@ class Kind(IntEnum):
     FOREGROUND = 2
     BACKGROUND = 3
     END = 4
+    PARITY = 5
 
 
-_LAYER_OF = {Kind.PLATE: Layer.FOREGROUND, Kind.FOREGROUND: Layer.FOREGROUND, Kind.BACKGROUND: Layer.BACKGROUND}
+_LAYER_OF = {
+    Kind.PLATE: Layer.FOREGROUND,
+    Kind.PARITY: Layer.FOREGROUND,
+    Kind.FOREGROUND: Layer.FOREGROUND,
+    Kind.BACKGROUND: Layer.BACKGROUND,
+}
 
 
 @dataclass(frozen=True, slots=True)

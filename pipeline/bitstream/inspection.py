@@ -37,7 +37,7 @@ class GopReport:
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """Sizes in bytes; `overhead` is what the container adds to the payloads, second plate copies included."""
+    """Sizes in bytes; `overhead` is what the container adds to the payloads, the plates' parity included."""
 
     width: int
     height: int

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pipeline.bitstream.chunks import HEAD_BYTES, ChunkHead, Kind, read_payload
 from pipeline.bitstream.faults import Fault
-from pipeline.bitstream.header import HEADER_BYTES, parse_header
+from pipeline.bitstream.header import HEADER_BYTES
 from pipeline.bitstream.keyindex import KeyFrame, parse_end, read_end
+from pipeline.bitstream.plates import check_copy, parse_parity, parse_plate
 from pipeline.bitstream.table import HAS_BACKGROUND_CHUNK, KEY, ForegroundTable, parse_payloads, parse_times
 from pipeline.bitstream.wire import Cursor
 from pipeline.errors import StreamError
@@ -36,13 +37,6 @@ class ReadPacket:
     background_lost: bool = False
 
 
-def plate_of(payload: bytes, head: ChunkHead) -> bytes:
-    """The plate in a plate chunk's payload, behind the copy of the header. Raises StreamError."""
-    if len(payload) <= HEADER_BYTES:
-        raise StreamError("a plate chunk without a plate", offset=head.offset)
-    return payload[HEADER_BYTES:]
-
-
 class Run:
     """One pass over the foreground: knows whether the chain from the last key frame is whole."""
 
@@ -63,8 +57,10 @@ class Run:
         try:
             payload = read_payload(file, head)
             if head.kind is Kind.PLATE:
-                parse_header(payload[:HEADER_BYTES], head.offset + HEAD_BYTES)
-                self._plate = head.first, plate_of(payload, head)
+                self._plate = head.first, parse_plate(payload, head, self._reader.header)
+            elif head.kind is Kind.PARITY:
+                check_copy(payload, head, self._reader.header)
+                parse_parity(payload, head)
             elif head.kind is Kind.END:
                 parse_end(payload, head.offset + HEAD_BYTES)
             else:

@@ -14,7 +14,8 @@ from pipeline.bitstream.chunks import HEAD_BYTES, ChunkHead, Kind, read_payload,
 from pipeline.bitstream.faults import Fault
 from pipeline.bitstream.header import HAS_BACKGROUND, HAS_FOREGROUND, HEADER_BYTES, Header, parse_header
 from pipeline.bitstream.keyindex import KeyFrame, read_end
-from pipeline.bitstream.merge import Backgrounds, ReadPacket, Run, plate_of
+from pipeline.bitstream.merge import Backgrounds, ReadPacket, Run
+from pipeline.bitstream.plates import Plates
 from pipeline.bitstream.table import KEY, parse_times
 from pipeline.bitstream.wire import Cursor
 from pipeline.errors import StreamError
@@ -43,11 +44,11 @@ class StreamReader:
         self.strict = strict
         self.open_ended = open_ended
         self._seen: set[Fault] = set()
-        self._directory: dict[int, list[ChunkHead]] | None = None
         self._keys: tuple[KeyFrame, ...] | None = None
         self.faults: list[Fault] = []
         self.frames = 0  # yielded by the last call of `packets`
         self.header = self._read_header()
+        self._plates = Plates(foreground, self.header, self.report)
         self._bg = self._background_file(background)
 
     @property
@@ -99,16 +100,9 @@ class StreamReader:
         return keys[at - 1] if at else None
 
     def plate(self, plate_index: int) -> bytes:
-        """The plate of the segment that frame `plate_index` opened, from whichever copy is whole, or StreamError."""
-        heads = self._plates().get(plate_index, [])
-        while heads:
-            head = heads[0]
-            try:
-                return plate_of(read_payload(self._fg, head), head)
-            except StreamError as error:
-                del heads[0]  # or a hostile file could have it read again and again
-                self.report(Fault(head.first, Layer.FOREGROUND, head.offset, str(error)))
-        raise StreamError(f"no copy of the plate of frame {plate_index} is readable")
+        """The plate of the segment that frame `plate_index` opened, mended if it must be. Raises StreamError if it is
+        lost."""
+        return self._plates.get(plate_index)
 
     def packets(self, start: KeyFrame | None = None, *, layer: LayerName = "full") -> Iterator[ReadPacket]:
         """Packets in frame order from `start` (one of `key_frames()`) or the first. `layer="foreground"` reads no
@@ -173,11 +167,12 @@ class StreamReader:
         return header
 
     def _header_copy(self, error: StreamError) -> Header:
-        """The header from a plate chunk, where the file's own is damaged."""
+        """The header from a plate or parity chunk, where the file's own is damaged."""
         for head in walk(self._fg, 0, lambda fault: None, open_ended=True):
-            if head.kind is Kind.PLATE:
+            if head.kind in (Kind.PLATE, Kind.PARITY):
+                self._fg.seek(head.offset + HEAD_BYTES)
                 try:
-                    header = parse_header(read_payload(self._fg, head)[:HEADER_BYTES], head.offset + HEAD_BYTES)
+                    header = parse_header(self._fg.read(HEADER_BYTES), head.offset + HEAD_BYTES)
                 except StreamError:
                     continue
                 self.report(Fault(-1, None, error.offset, str(error)))
@@ -199,14 +194,6 @@ class StreamReader:
             self.report(Fault(-1, Layer.BACKGROUND, 0, "the background file belongs to another stream"))
             return None
         return file
-
-    def _plates(self) -> dict[int, list[ChunkHead]]:
-        if self._directory is None:
-            self._directory = {}
-            for head in walk(self._fg, HEADER_BYTES, lambda fault: None, open_ended=True):
-                if head.kind is Kind.PLATE:
-                    self._directory.setdefault(head.first, []).append(head)
-        return self._directory
 
     def _scan_keys(self) -> Iterator[KeyFrame]:
         plate: ChunkHead | None = None

@@ -11,6 +11,8 @@ from typing import BinaryIO
 from pipeline.bitstream.chunks import MAX_CHUNK_FRAMES, MAX_INDEX, Kind, pack_chunk
 from pipeline.bitstream.header import HAS_BACKGROUND, HAS_FOREGROUND, HEADER_BYTES, Header, pack_header
 from pipeline.bitstream.keyindex import EndIndex, KeyFrame, pack_end
+from pipeline.bitstream.parity import protect
+from pipeline.bitstream.plates import pack_parity
 from pipeline.bitstream.table import MAX_LAYER_BYTES, MAX_TIME_US, pack_background, pack_foreground
 from pipeline.types import Layer, Packet, StreamInfo
 
@@ -46,14 +48,14 @@ class _Out:
 
 class StreamWriter:
     """Writes one stream. The same object as `foreground` and `background` makes a file of both layers (`.fov`), two
-    make the two files of a segment. `plate_copy=False` leaves out the second copy of each plate.
+    make the two files of a segment. `parity=False` leaves out the plates' parity.
 
     `layer_bytes` counts what has been written for each layer, containers' own bytes included (header and end of a joint
     file count as foreground).
     """
 
     def __init__(
-        self, info: StreamInfo, stream_id: bytes, *, foreground: BinaryIO, background: BinaryIO, plate_copy: bool = True
+        self, info: StreamInfo, stream_id: bytes, *, foreground: BinaryIO, background: BinaryIO, parity: bool = True
     ) -> None:
         joint = foreground is background
         layers = HAS_FOREGROUND | HAS_BACKGROUND if joint else HAS_FOREGROUND
@@ -66,8 +68,9 @@ class StreamWriter:
         self._last: Packet | None = None
         self._interval_us = 0
         self._plate_index = -1
-        self._plate_copies = plate_copy
-        self._copy: bytes = b""  # the plate that still has to be written a second time
+        self._with_parity = parity
+        self._plate_at = 0
+        self._protection = b""  # of the last plate, while its parity is still to be written
         self._closed = False
 
     @property
@@ -95,11 +98,11 @@ class StreamWriter:
         return self._write_pending()
 
     def close(self) -> None:
-        """Write what is gathered, the plate's second copy if it is due, and the index. The files stay open."""
+        """Write what is gathered, the plate's parity if it is due, and the index. The files stay open."""
         if self._closed:
             return
         self._write_pending()
-        self._write_copy()
+        self._write_parity()
         before = self._fg.offset
         self._fg.end()
         self.layer_bytes[Layer.FOREGROUND] += self._fg.offset - before
@@ -130,13 +133,11 @@ class StreamWriter:
             return False
         first, count = packets[0], len(packets)
         if first.key:
-            self._write_copy()
+            self._write_parity()
         before = self._fg.offset
         if first.key:
             if first.plate:
-                self._plate_index = first.index
-                self._fg.chunk(Kind.PLATE, self._header + first.plate, first=first.index)
-                self._copy = first.plate if self._plate_copies else b""
+                self._write_plate(first)
             self._fg.keys.append(self._key(first, before))
         has_background = any(packet.background for packet in packets)
         joint = self._bg is self._fg
@@ -160,12 +161,19 @@ class StreamWriter:
         out.chunk(Kind.BACKGROUND, pack_background(packets), first=first.index, frames=len(packets))
         self.layer_bytes[Layer.BACKGROUND] += out.offset - before
 
-    def _write_copy(self) -> None:
-        if self._copy:
+    def _write_plate(self, packet: Packet) -> None:
+        payload = self._header + packet.plate
+        self._plate_index, self._plate_at = packet.index, self._fg.offset
+        self._protection = protect(payload) if self._with_parity else b""
+        self._fg.chunk(Kind.PLATE, payload, first=packet.index)
+
+    def _write_parity(self) -> None:
+        if self._protection:
             before = self._fg.offset
-            self._fg.chunk(Kind.PLATE, self._header + self._copy, first=self._plate_index)
+            payload = pack_parity(self._header, before - self._plate_at, self._protection)
+            self._fg.chunk(Kind.PARITY, payload, first=self._plate_index)
             self.layer_bytes[Layer.FOREGROUND] += self._fg.offset - before
-            self._copy = b""
+            self._protection = b""
 
     def _key(self, packet: Packet, offset: int) -> KeyFrame:
         return KeyFrame(packet.index, packet.pts_us, packet.wall_us, offset, self._plate_index)

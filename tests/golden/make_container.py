@@ -14,10 +14,12 @@ HERE = Path(__file__).parent
 
 
 def packets() -> list[Packet]:
-    """Two segments at 30000/1001 frames a second, with a dropped frame, a late one and a clock that is set."""
+    """Two segments at 30000/1001 frames a second, with a dropped frame, a late one and a clock that is set. The second
+    plate is of 20 blocks, so that its parity has groups of two."""
     made = make_packets(44, fps=30000 / 1001, gop=10, segment=30, size=8)
     moved = [replace(p, wall_us=p.wall_us - 2_500_000) if p.index > 14 else p for p in made if p.index != 7]
-    return [replace(p, pts_us=p.pts_us + 900) if p.index == 23 else p for p in moved]
+    late = [replace(p, pts_us=p.pts_us + 900) if p.index == 23 else p for p in moved]
+    return [replace(p, plate=bytes(k * k % 251 for k in range(5000))) if p.index == 30 else p for p in late]
 
 
 def as_json(packet: Packet) -> dict[str, object]:
