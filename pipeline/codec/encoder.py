@@ -27,7 +27,7 @@ class Tuning:
 
     background_offset: int = -8  # quality steps from foreground to background (12 halve the quantiser step)
     plate_offset: int = 6  # from foreground to plate: paid once a segment, used in every frame
-    background_importance: float = 0.5  # what the analysis is told of background cells
+    background_importance: float = 0.8  # what the analysis is told of background cells
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
     motion_share: float = 0.15  # search motion in the background when more than this share of it changed
@@ -173,9 +173,13 @@ class Encoder:
     def _code_foreground(self, segment: _Segment, picture: Planes, mask: RoiMask, q: int) -> Coded:
         state = self._foreground
         if mask.cells.any():
-            step = self._step(q)
-            vectors = self._search.choose(picture, state, segment.plate, mask.cells, step=step, move=state.age > 0)
             importance = mask.importance.astype(np.float32) / 255
+            lively = cells_worth_coding(
+                self._brain, state, picture, mask.cells, q=q, importance=importance, least_bits=0.0
+            )
+            vectors = self._search.choose(
+                picture, state, segment.plate, mask.cells, lively=lively, step=self._step(q), move=state.age > 0
+            )
             job = Job(picture, mask.cells, vectors, importance, q, self.tuning.thrift)
             coded = encode_layer(self._brain, state, segment.plate, job)
         else:
@@ -186,7 +190,8 @@ class Encoder:
 
     def _code_background(self, segment: _Segment, scene: CleanScene, picture: Planes, busy: Cells, q: int) -> Coded:
         state, q = self._background, self._background_q(q)
-        step, importance = self._step(q), self.tuning.background_importance
+        step = self._step(q)
+        importance = np.full(busy.shape, self.tuning.background_importance, np.float32)
         changed = self._change.changed(picture, segment.kept.planes, step=step) & ~busy
         scene.update(picture, busy=busy, changed=changed)
         changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance)
@@ -194,9 +199,8 @@ class Encoder:
             state.commit_empty()
             return Coded(b"", 0)
         move = state.age > 0 and bool(changed.mean() > self.tuning.motion_share)
-        vectors = self._search.choose(picture, state, segment.plate, changed, step=step, move=move)
-        map_of_importance = np.full(changed.shape, importance, np.float32)
-        job = Job(picture, changed, vectors, map_of_importance, q, self.tuning.thrift_background)
+        vectors = self._search.choose(picture, state, segment.plate, changed, lively=changed, step=step, move=move)
+        job = Job(picture, changed, vectors, importance, q, self.tuning.thrift_background)
         coded = encode_layer(self._brain, state, segment.plate, job)
         segment.kept.keep(picture, changed)
         return coded

@@ -34,7 +34,7 @@ from pipeline.codec.maps import (
     write_map,
     write_vectors,
 )
-from pipeline.codec.model import CodecNets, Kind, Modes, loss_weight, quantise, side_features, worth_coding
+from pipeline.codec.model import LEAST_BITS, CodecNets, Kind, Modes, loss_weight, quantise, side_features, worth_coding
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.rans import SymbolReader, SymbolWriter
@@ -176,14 +176,24 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols))
 
 
-def _worth_coding(brain: Brain, kind: Kind, residual: Tensor, importance: Tensor, q: int) -> Tensor:
+def _worth_coding(
+    brain: Brain, kind: Kind, residual: Tensor, importance: Tensor, q: int, least_bits: float = LEAST_BITS
+) -> Tensor:
     """(N,) bool, of (N,96) residuals; `importance` (N,)."""
     step = step_size(torch.full((len(residual),), float(q), device=residual.device))
-    return worth_coding(residual, brain.nets.analysis_of(kind).basis, step, loss_weight(importance))
+    basis = brain.nets.analysis_of(kind).basis
+    return worth_coding(residual, basis, step, loss_weight(importance), least_bits=least_bits)
 
 
 def cells_worth_coding(
-    brain: Brain, state: LayerState, picture: Planes, cells: Cells, *, q: int, importance: float
+    brain: Brain,
+    state: LayerState,
+    picture: Planes,
+    cells: Cells,
+    *,
+    q: int,
+    importance: npt.NDArray[np.float32],
+    least_bits: float = LEAST_BITS,
 ) -> Cells:
     """Of some cells (rows, cols) those in which at least one position would get symbols if it were predicted in
     place."""
@@ -191,7 +201,8 @@ def cells_worth_coding(
     if cells.any():
         at = Positions.of_cells(cell_tensor(cells, brain.device))
         residual = at.pick(to_blocks(*picture)) - at.pick(to_blocks(*state.plane))
-        chosen = at.select(_worth_coding(brain, _kind(state.layer), residual, residual.new_tensor(importance), q))
+        counts = torch.from_numpy(importance.repeat(2, 0).repeat(2, 1)).to(brain.device).flatten()[at.index]
+        chosen = at.select(_worth_coding(brain, _kind(state.layer), residual, counts, q, least_bits))
         kept[:] = chosen.chosen[0].cpu().numpy().reshape(cells.shape[0], 2, cells.shape[1], 2).any((1, 3))
     return kept
 

@@ -21,6 +21,7 @@ Kind = Literal["plate", "foreground", "background"]
 # Rate-distortion in one number: bits + squared error * LAMBDA / step^2. High-rate theory gives 8.7 for a uniform
 # quantiser.
 LAMBDA = 8.7
+LEAST_BITS = 10.0  # see `worth_coding`
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,9 @@ def loss_weight(importance: Tensor) -> Tensor:
     return torch.exp2(5 * (importance - 1))
 
 
-def worth_coding(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor, *, least_bits: float = 10.0) -> Tensor:
+def worth_coding(
+    residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor, *, least_bits: float = LEAST_BITS
+) -> Tensor:
     """Which positions of a layer get symbols; the others keep their prediction as it is. (N,) bool.
 
     The principal components of the residual, `residual` (N,96) @ `basis`, are rounded to the step (N,). Each is worth

@@ -34,14 +34,26 @@ class MotionSearch:
         plate: Planes,
         cells: npt.NDArray[np.bool_],
         *,
+        lively: npt.NDArray[np.bool_],
         step: float,
         move: bool,
     ) -> Vectors:
-        """Modes and vectors of the coded cells that cost least: luma error + bits * step^2 / LAMBDA.
+        """Modes and vectors of a layer's cells. Those that are not `lively` are predicted in place.
 
         `move`: look for motion at all (where not, only the plane in place and the plate compete).
         """
-        places = places_of(cells)
+        everywhere = places_of(cells)
+        chosen = lively[cells]
+        vectors = Vectors.still(everywhere)
+        if chosen.any():
+            mode, vector = self._choose(picture, state, plate, everywhere[chosen], step=step, move=move)
+            vectors.mode[chosen], vectors.vector[chosen] = mode, vector
+        return vectors
+
+    def _choose(
+        self, picture: Planes, state: LayerState, plate: Planes, places: Ints, *, step: float, move: bool
+    ) -> tuple[Ints, Ints]:
+        """(mode, vector) of cells that cost least: luma error + bits * step^2 / LAMBDA."""
         luma = _cell_luma(picture[0], places)
         price = step * step / LAMBDA
         costs = {
@@ -64,7 +76,7 @@ class MotionSearch:
                 vector[mode == kind] = vectors[kind][mode == kind]
         mode[(mode == SPLIT) & (vector == vector[:, :1]).all((1, 2))] = MOVED
         mode[(mode == MOVED) & ~vector.any((1, 2))] = STILL
-        return Vectors(places, mode, vector)
+        return mode, vector
 
     def _flow_vectors(self, current: Tensor, reference: Tensor, places: Ints) -> Ints:
         """Median flow of each of the cells' four blocks, (n,4,2)."""
