@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.bitstream import StreamReader, StreamWriter
 from pipeline.codec import Decoder, Encoder
+from pipeline.codec.state import LayerState
 from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
 from pipeline.source import open_source
 from pipeline.track import RoiStage
@@ -61,18 +62,15 @@ def decode(data: bytes, **options: object) -> Iterator[tuple[Frame, tuple[int, i
     reader = StreamReader(io.BytesIO(data), strict=True)
     decoder = Decoder(reader.info, **options)  # type: ignore[arg-type]
     for item in reader.packets():
-        yield decoder.decode(item.packet), parsed(decoder)
+        yield decoder.decode(item.packet), (parsed(decoder._layers[0]), parsed(decoder._layers[1]))
 
 
-def parsed(decoder: Decoder) -> tuple[int, int]:
-    """A CRC32C of maps, modes, vectors, flags and symbols, of each layer's last packet."""
-    sums = []
-    for state in decoder._layers:
-        crc = 0
-        for part in (state.cells, state.mode, state.vector, state.coded, state.symbols.cpu().numpy().astype("<i2")):
-            crc = google_crc32c.extend(crc, np.ascontiguousarray(part).tobytes())
-        sums.append(int(crc))
-    return sums[0], sums[1]
+def parsed(state: LayerState) -> int:
+    """A CRC32C of maps, modes, vectors, flags and symbols of a layer's last packet."""
+    crc = 0
+    for part in (state.cells, state.mode, state.vector, state.coded, state.symbols.cpu().numpy().astype("<i2")):
+        crc = google_crc32c.extend(crc, np.ascontiguousarray(part).tobytes())
+    return int(crc)
 
 
 def main() -> int:
