@@ -45,26 +45,27 @@ class Decoders:
 def decode_stream(
     reader: StreamReader, decoder: DecoderLike, *, layer: LayerName = "full", start: KeyFrame | None = None
 ) -> Iterator[Frame]:
-    """Frames of a stream in order, from a key frame or from its beginning. What does not decode goes to
-    `reader.faults`, or is raised as StreamError if the reader is strict. Where a segment's background has been dropped,
-    the foreground is shown over the plate."""
+    """Frames of a stream in order, from a key frame or from its beginning. What does not decode goes to the reader's
+    faults and losses, or is raised as StreamError if the reader is strict. Where a segment's background has been
+    dropped, the foreground is shown over the plate."""
     if layer == "full" and not reader.has_background:
         layer = "foreground"
-    broken = False
+    broken: Fault | None = None
     for item in reader.packets(start, layer=layer):
         packet = item.packet
-        if broken and not packet.key:
-            continue
-        broken = False
-        try:
-            if item.plate:
-                decoder.set_plate(item.plate)
-            frame = decoder.decode(packet, layer)
-        except StreamError as error:
-            broken = True
-            reader.report(Fault(packet.index, None, error.offset, f"does not decode: {error}"))
-            continue
-        yield frame
+        if broken is None or packet.key:
+            try:
+                if item.plate:
+                    decoder.set_plate(item.plate)
+                frame = decoder.decode(packet, layer)
+            except StreamError as error:
+                broken = Fault(packet.index, None, error.offset, f"does not decode: {error}")
+                reader.report(broken)
+            else:
+                broken = None
+                yield frame
+        if broken is not None:
+            reader.lose(packet.index, packet.index, Layer.FOREGROUND, broken)
 
 
 class Replay:

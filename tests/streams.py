@@ -129,6 +129,11 @@ def chunks(data: bytes, kind: Kind | None = None) -> list[tuple[int, int]]:
     return [(head.offset, head.end) for head in heads if kind in (None, head.kind)]
 
 
+def pieces(data: bytes) -> list[bytes]:
+    """The file's header and each chunk."""
+    return [data[:HEADER_BYTES], *(data[start:end] for start, end in chunks(data))]
+
+
 def save(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path

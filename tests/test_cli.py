@@ -128,7 +128,7 @@ def test_encode_decode_inspect_verify(stream: Path, tmp_path: Path, capsys: pyte
     assert (tmp_path / "bits.png").read_bytes().startswith(b"\x89PNG")
     assert run(capsys, "inspect", stream)[0] == 0
     status, out, _ = run(capsys, "verify", stream, "--decode", "--json")
-    assert (status, json.loads(out)) == (0, {"ok": True, "faults": []})
+    assert (status, json.loads(out)) == (0, {"ok": True, "faults": [], "losses": []})
 
 
 def test_a_damaged_stream_says_where(stream: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,6 +146,7 @@ def test_a_damaged_stream_says_where(stream: Path, tmp_path: Path, capsys: pytes
     assert (status, result["ok"]) == (1, False)
     assert result["faults"]
     assert list(result["faults"][0]) == ["frame", "layer", "offset", "reason"]
+    assert list(result) == ["ok", "faults", "losses"]
 
 
 def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,9 +163,9 @@ def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     status, out, _ = run(capsys, "store", "ls", store, "--json")
     listed = json.loads(out)["cameras"]["good"]
     assert (status, listed["frames"]) == (0, 4)
-    for command in (["verify", store], ["store", "check", store]):
+    for command, more in ((["verify", store], {"losses": []}), (["store", "check", store], {})):
         status, out, _ = run(capsys, *command, "--json")
-        assert (status, json.loads(out)) == (0, {"ok": True, "faults": []})
+        assert (status, json.loads(out)) == (0, {"ok": True, "faults": [], **more})
     begin, end = listed["first_wall_us"] / 1e6 - 1, show_time(listed["last_wall_us"] + 1_000_000)
     clip = tmp_path / "clip.mp4"
     status, out, err = run(capsys, "export", store, "good", clip, "--from", begin, "--to", end, "--json")
@@ -176,6 +177,11 @@ def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     status, out, _ = run(capsys, "verify", store)
     assert status == 1
     assert ".fg" in out
+    status, out, _ = run(capsys, "verify", store, "--json")
+    (loss,) = json.loads(out)["losses"]
+    assert list(loss) == ["first", "last", "layer", "offset", "reason"]
+    assert (loss["first"], loss["last"], loss["layer"]) == (0, -1, "foreground")
+    assert ".fg: chunk cut off" in loss["reason"]
 
 
 def test_a_camera_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 Sans-I/O: file objects in and out, never a path. The standard library, numpy and CRC32C only.
 """
 
-from pipeline.bitstream.faults import Fault
+from pipeline.bitstream.faults import Fault, Loss
 from pipeline.bitstream.header import HEADER_BYTES, Header
 from pipeline.bitstream.inspection import StreamReport, inspect_stream
 from pipeline.bitstream.keyindex import KeyFrame
@@ -16,6 +16,7 @@ __all__ = [
     "Fault",
     "Header",
     "KeyFrame",
+    "Loss",
     "ReadPacket",
     "StreamReader",
     "StreamReport",

@@ -120,8 +120,8 @@ def walk(
     layer: Layer | None = None,
     open_ended: bool = False,
 ) -> Iterator[ChunkHead]:
-    """Chunk headers from byte `start` to the end chunk or the end of the file, each followed by `length` bytes that are
-    there. Damage goes to `report` and the walk goes on at the next header, in time linear in the file's size.
+    """Chunk headers from byte `start` to the end of the file, each followed by `length` bytes that are there. Damage
+    goes to `report` and the walk goes on at the next header, in time linear in the file's size.
     `layer`: whose file this is, for faults that show none. `open_ended`: the file is still being written or was left
     so; a chunk cut off by its end is no fault."""
 
@@ -137,10 +137,9 @@ def walk(
             continue
         yield head
         at = head.end
-        if head.kind is Kind.END:
-            if at < size:
-                note(Fault(-1, None, at, f"{size - at} bytes after the end of the stream"))
-            return
+        if head.kind is Kind.END and at < size:
+            note(Fault(-1, None, at, f"{size - at} bytes after the end of the stream"))
+            at = _next_head(file, at, size)
 
 
 def _head_at(

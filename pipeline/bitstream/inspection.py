@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from pipeline.bitstream.faults import Fault
+from pipeline.bitstream.faults import Fault, Loss
 from pipeline.bitstream.reader import StreamReader
+from pipeline.types import Layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,11 @@ class StreamReport:
     gops: tuple[GopReport, ...]
     frames: tuple[FrameReport, ...]
     faults: tuple[Fault, ...]
+    losses: tuple[Loss, ...]
 
     def to_json(self) -> str:
-        """One JSON object with the names of the fields."""
-        return json.dumps(asdict(self))
+        """One JSON object with the names of the fields, layers by their names."""
+        return json.dumps(asdict(self, dict_factory=_plain))
 
 
 def inspect_stream(reader: StreamReader) -> StreamReport:
@@ -85,8 +87,12 @@ def inspect_stream(reader: StreamReader) -> StreamReport:
         full_range=info.full_range, fingerprint=info.fingerprint.hex(), stream_id=reader.header.stream_id.hex(),
         closed=reader.closed, seconds=_seconds(frames), bytes=total, plates=plates, foreground=foreground,
         background=background, overhead=total - plates - foreground - background, gops=gops, frames=frames,
-        faults=tuple(reader.faults),
+        faults=tuple(reader.faults), losses=tuple(reader.losses),
     )  # fmt: skip
+
+
+def _plain(fields: list[tuple[str, object]]) -> dict[str, object]:
+    return {name: value.name.lower() if isinstance(value, Layer) else value for name, value in fields}
 
 
 def _gop(frames: tuple[FrameReport, ...]) -> GopReport:

@@ -78,6 +78,26 @@ def parse_end(payload: bytes, offset: int) -> EndIndex:
 
 def read_end(file: BinaryIO) -> EndIndex:
     """The index of a closed file, found from its end. Raises StreamError if there is none or it is damaged."""
+    start, size = _end_chunk(file)
+    file.seek(start)
+    head = parse_head(file.read(HEAD_BYTES), start)
+    if head.kind is not Kind.END or head.end != size:
+        raise StreamError("no end chunk at the end of the file", offset=start)
+    return parse_end(read_payload(file, head), start + HEAD_BYTES)
+
+
+def read_headless_end(file: BinaryIO, start: int) -> EndIndex:
+    """The index of an end chunk in the damage from byte `start` on that took its header. Raises StreamError if there
+    is none."""
+    found, size = _end_chunk(file)
+    if found < start:
+        raise StreamError("no end chunk in the damage", offset=start)
+    file.seek(found + HEAD_BYTES)
+    return parse_end(file.read(size - found - HEAD_BYTES), found + HEAD_BYTES)
+
+
+def _end_chunk(file: BinaryIO) -> tuple[int, int]:
+    """Where an end chunk begins by what the last bytes of the file say, and the file's size. Raises StreamError."""
     size = file.seek(0, 2)
     if size < HEAD_BYTES + _SIZE_BYTES:
         raise StreamError("no room for an end chunk", offset=size)
@@ -85,8 +105,4 @@ def read_end(file: BinaryIO) -> EndIndex:
     (length,) = struct.unpack("<I", file.read(_SIZE_BYTES))
     if not HEAD_BYTES + _SIZE_BYTES <= length <= min(size, HEAD_BYTES + MAX_CHUNK_BYTES):
         raise StreamError("no end chunk at the end of the file", offset=size)
-    file.seek(size - length)
-    head = parse_head(file.read(HEAD_BYTES), size - length)
-    if head.kind is not Kind.END or head.end != size:
-        raise StreamError("no end chunk at the end of the file", offset=size - length)
-    return parse_end(read_payload(file, head), head.offset + HEAD_BYTES)
+    return size - length, size

@@ -5,17 +5,18 @@ Knows chunks; the reader that starts a pass knows files' heads, indices and plat
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from pipeline.bitstream.background import Backgrounds, Payloads
 from pipeline.bitstream.chunks import HEAD_BYTES, ChunkHead, Kind, read_payload
 from pipeline.bitstream.faults import Fault
-from pipeline.bitstream.header import HEADER_BYTES
-from pipeline.bitstream.keyindex import KeyFrame, parse_end, read_end
+from pipeline.bitstream.keyindex import EndIndex, KeyFrame, parse_end, read_headless_end
+from pipeline.bitstream.order import Order, Turn
 from pipeline.bitstream.plates import check_copy, parse_parity, parse_plate
-from pipeline.bitstream.table import HAS_BACKGROUND_CHUNK, KEY, ForegroundTable, parse_payloads, parse_times
+from pipeline.bitstream.table import HAS_BACKGROUND_CHUNK, INDEX_GAPS, KEY, ForegroundTable, parse_payloads, parse_times
 from pipeline.bitstream.wire import Cursor
 from pipeline.errors import StreamError
 from pipeline.types import Layer, Packet
@@ -23,7 +24,7 @@ from pipeline.types import Layer, Packet
 if TYPE_CHECKING:
     from pipeline.bitstream.reader import StreamReader
 
-_Payloads = list[tuple[bytes, int]]
+_NO_KEY = Fault(-1, Layer.FOREGROUND, -1, "no key frame comes before it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,168 +39,198 @@ class ReadPacket:
 
 
 class Run:
-    """One pass over the foreground: knows whether the chain from the last key frame is whole."""
+    """One pass over the foreground: knows whether the chain from the last key frame is whole, and what it has lost."""
 
-    def __init__(self, reader: StreamReader, backgrounds: Backgrounds | None) -> None:
+    def __init__(
+        self, reader: StreamReader, file: BinaryIO, backgrounds: Backgrounds | None, start: KeyFrame | None
+    ) -> None:
         self._reader = reader
+        self._file = file
         self._backgrounds = backgrounds
-        self._whole = False
-        self._dropped = False  # a background that nobody reads has been passed over since the last key frame
-        self._sequence = -1
-        self._frame = self._pts_us = -1
+        self._from_start = start is None
+        self._orders = {kind: Order(file, from_start=start is None) for kind in Kind}
+        self._frame = self._pts_us = -1  # of the last frame that is read or known to be lost
+        if start is not None:
+            self._frame = start.index - 1
+            self._orders[Kind.FOREGROUND] = Order(file, from_start=False, after=self._frame)
+        self._met = 0  # frames read or known to be lost
+        self._vague = False  # the last chunk may have had later frames than its header tells
+        self._broken: Fault | None = _NO_KEY  # what the chain is broken by
+        self._damage: Fault | None = None  # found since the last foreground chunk
+        self._unread: Fault | None = None  # a background that nobody reads, passed over since the last key frame
+        self._no_plate: Fault | None = None
         self._plate_index = -1  # whose plate the decoder has
         self._plate: tuple[int, bytes] = (-1, b"")  # the last one read
+        self._end: EndIndex | None = None
 
-    def take(self, file: BinaryIO, head: ChunkHead) -> Iterator[ReadPacket]:
+    def take(self, head: ChunkHead) -> Iterator[ReadPacket]:
         """What follows from the next chunk."""
         if head.kind is Kind.BACKGROUND:
             return
+        turn = self._orders[head.kind].turn(head)
+        if turn is Turn.OUT_OF_PLACE:
+            self._report(head, f"a {head.kind.name.lower()} chunk out of place")
+        elif head.kind is Kind.FOREGROUND:
+            yield from self._foreground(head, gap=turn is Turn.AFTER_GAP)
+        else:
+            if turn is Turn.AFTER_GAP:
+                self._report(head, f"a {head.kind.name.lower()} chunk is missing before this one")
+            self._beside(head)
+
+    def note(self, fault: Fault) -> None:
+        """What is wrong between the chunks; a chunk that is cut off may be one of the background, or the parity of a
+        segment that is read."""
+        if fault.layer is not Layer.BACKGROUND and not 0 <= fault.frame <= self._frame:
+            self._damage = self._damage or fault
+        self._reader.report(fault)
+
+    def finish(self) -> None:
+        """After the last chunk: what the end says is missing, or what stood in a damaged tail."""
+        cause = self._damage
+        if self._end is None and cause is not None:
+            with suppress(StreamError):
+                self._end = read_headless_end(self._file, cause.offset)
+        if self._end is not None:
+            missing = self._end.frames - self._met if self._from_start else 0
+            if missing <= 0:
+                cause = None
+            elif cause is None:
+                size = self._file.seek(0, 2)
+                cause = Fault(-1, Layer.FOREGROUND, size, f"the end counts {missing} frames more than there are")
+                self._reader.report(cause)
+        if cause is not None:
+            self._break(cause)
+        if cause is not None or self._vague:
+            self._lose(max(self._next, cause.frame if cause is not None else -1), -1)
+
+    def _beside(self, head: ChunkHead) -> None:
+        """Read a chunk that holds no frames."""
         try:
-            payload = read_payload(file, head)
+            payload = read_payload(self._file, head)
             if head.kind is Kind.PLATE:
                 self._plate = head.first, parse_plate(payload, head, self._reader.header)
             elif head.kind is Kind.PARITY:
                 check_copy(payload, head, self._reader.header)
                 parse_parity(payload, head)
-            elif head.kind is Kind.END:
-                parse_end(payload, head.offset + HEAD_BYTES)
             else:
-                yield from self._frames(head, Cursor(payload, head.offset + HEAD_BYTES))
+                self._end = parse_end(payload, head.offset + HEAD_BYTES)
         except StreamError as error:
             if self._reader.strict:
                 raise
-            if head.kind is Kind.FOREGROUND:
-                self._whole = False
             self._reader.report(Fault(head.first, head.layer, error.offset, str(error)))
 
-    def _frames(self, head: ChunkHead, cursor: Cursor) -> Iterator[ReadPacket]:
-        table = parse_times(head, cursor)
-        first, last = table.times[0], table.times[-1]
-        payloads = parse_payloads(head, cursor)
-        if first.index <= self._frame or first.pts_us <= self._pts_us:
-            raise StreamError(f"chunk of frame {head.first} does not follow frame {self._frame}", offset=head.offset)
-        if self._sequence >= 0 and head.sequence != (self._sequence + 1) & 0xFFFF:
-            self._whole = False
-            self._report(head, f"foreground lost between frames {self._frame} and {head.first}")
-        self._sequence, self._frame, self._pts_us = head.sequence, last.index, last.pts_us
+    def _foreground(self, head: ChunkHead, *, gap: bool) -> Iterator[ReadPacket]:
+        self._pass_over(head, gap=gap)
         key = bool(head.flags & KEY)
-        plate = self._open(head, table) if key else b""
-        behind, lost = self._background(head, key)
-        if not self._whole:
-            self._report(head, f"frames {head.first} to {last.index} depend on what is lost")
+        first = head.first if key or self._broken is None else self._next  # of what is lost, if it is
+        try:
+            cursor = Cursor(read_payload(self._file, head), head.offset + HEAD_BYTES)
+            table = parse_times(head, cursor)
+            payloads = parse_payloads(head, cursor)
+            if head.first <= self._frame or table.times[0].pts_us <= self._pts_us:
+                raise StreamError(f"chunk of frame {head.first} does not follow {self._frame}", offset=head.offset)
+            plate = self._open(head, table) if key else b""
+        except StreamError as error:
+            if self._reader.strict:
+                raise
+            fault = Fault(head.first, Layer.FOREGROUND, error.offset, str(error))
+            self._reader.report(fault)
+            self._break(fault, anew=key)
+            self._frame = max(self._frame, head.first + head.frames - 1)
+            self._vague = bool(head.flags & INDEX_GAPS)
+            self._lose(first, self._frame)
             return
-        for place, (time, (foreground, check)) in enumerate(zip(table.times, payloads, strict=True)):
-            opens = place == 0 and key and table.plate_index == head.first
-            background, background_check = behind[place] if behind else (b"", 0)
-            packet = Packet(
-                index=time.index, pts_us=time.pts_us, wall_us=time.wall_us, key=key and place == 0,
-                foreground=foreground, background=background, plate=plate if opens else b"",
-                sums=(check, background_check),
-            )  # fmt: skip
-            yield ReadPacket(packet, b"" if opens or place else plate, lost)
+        self._frame, self._pts_us = table.times[-1].index, table.times[-1].pts_us
+        behind, lost = self._background(head, key)
+        if self._broken is not None:
+            self._report(head, f"frames {head.first} to {self._frame} depend on what is lost")
+            self._lose(first, self._frame)
+            return
+        if lost is not None and (self._backgrounds is not None or not self._reader.has_background):
+            self._reader.lose(head.first, self._frame, Layer.BACKGROUND, lost)
+        yield from _packets(table, payloads, behind, plate, key=key, background_lost=lost is not None)
+
+    def _pass_over(self, head: ChunkHead, *, gap: bool) -> None:
+        """Account for what is lost before a chunk."""
+        if gap:
+            reason = f"foreground lost between frames {self._frame} and {head.first}"
+            fault = Fault(head.first, Layer.FOREGROUND, head.offset, reason)
+            self._reader.report(fault)
+            self._break(self._damage or fault)
+            self._met += max(0, head.first - self._next)
+        if gap or self._vague:
+            self._lose(self._next, head.first - 1)
+            self._frame = head.first - 1
+        self._met += head.frames
+        self._damage, self._vague = None, False
 
     def _open(self, head: ChunkHead, table: ForegroundTable) -> bytes:
         """Begin a new chain at a key frame: the plate that the decoder must be given, empty if it has it."""
-        self._whole = True
+        self._broken = None
         wanted = table.plate_index
         if wanted == self._plate_index and wanted != head.first:
             return b""
         if wanted < self._plate_index:
             raise StreamError(f"key frame {head.first} goes back to the plate of {wanted}", offset=head.offset)
+        if self._no_plate is not None and self._no_plate.frame == wanted:
+            self._broken = self._no_plate
+            return b""
         try:
             plate = self._plate[1] if self._plate[0] == wanted else self._reader.plate(wanted)
         except StreamError as error:
-            self._whole = False
-            self._report(head, str(error))
+            if self._reader.strict:
+                raise
+            self._broken = self._no_plate = Fault(wanted, Layer.FOREGROUND, error.offset, str(error))
+            self._reader.report(self._broken)
             return b""
         self._plate_index = wanted
         return plate
 
-    def _background(self, head: ChunkHead, key: bool) -> tuple[_Payloads, bool]:
-        """Payloads of the chunk's background, empty if it has none, and whether it is lost."""
+    def _background(self, head: ChunkHead, key: bool) -> tuple[Payloads, Fault | None]:
+        """Payloads of the chunk's background, empty if it has none, and why they are lost if they are."""
         expected = bool(head.flags & HAS_BACKGROUND_CHUNK)
-        if self._backgrounds is None:
-            self._dropped = expected or (self._dropped and not key)
-            return [], self._dropped
-        return self._backgrounds.match(head, key=key, expected=expected)
+        if self._backgrounds is not None:
+            return self._backgrounds.match(head, key=key, expected=expected)
+        if expected:
+            self._unread = self._unread or Fault(head.first, Layer.BACKGROUND, -1, "there is no background file of it")
+        elif key:
+            self._unread = None
+        return [], self._unread
+
+    @property
+    def _next(self) -> int:
+        """The frame after the last one, or the stream's first as far as it is known."""
+        return self._frame + 1 if self._frame >= 0 else self._reader.first_frame()
+
+    def _break(self, fault: Fault, *, anew: bool = False) -> None:
+        """From here to the next key frame nothing decodes because of `fault`, or of what broke the chain before it."""
+        if anew or self._broken is None or self._broken is _NO_KEY:
+            self._broken = fault
+
+    def _lose(self, first: int, last: int) -> None:
+        self._reader.lose(first, last, Layer.FOREGROUND, self._broken or _NO_KEY)
 
     def _report(self, head: ChunkHead, reason: str) -> None:
-        self._reader.report(Fault(head.first, Layer.FOREGROUND, head.offset, reason))
+        self._reader.report(Fault(head.first, head.layer, head.offset, reason))
 
 
-class Backgrounds:
-    """Walks the background's chunks beside the foreground's: the same file a second time, or the file of its own."""
-
-    def __init__(self, reader: StreamReader, file: BinaryIO, start: KeyFrame | None, *, joint: bool) -> None:
-        self._reader = reader
-        self._file = file
-        self._joint = joint
-        self._heads = reader.walk(file, self._begin(start))
-        self._head: ChunkHead | None = None
-        self._whole = True
-        self._ended = False
-
-    def match(self, foreground: ChunkHead, *, key: bool, expected: bool) -> tuple[_Payloads, bool]:
-        """Payloads that belong to a foreground chunk (none: nothing changed), and whether they are lost."""
-        if key:
-            self._whole = True
-        while self._head is None or self._head.first < foreground.first:
-            if not self._next():
-                break
-        found = self._head if self._head is not None and self._head.first == foreground.first else None
-        if expected and found is None and self._head is None and self._reader.open_ended:
-            self._whole = False  # the writer has not come to it, or died before it
-        elif expected and found is None:
-            self._lose(foreground.first, foreground.offset if self._joint else -1, "its background chunk is lost")
-        payloads: _Payloads = []
-        if expected and found is not None:
-            try:
-                payload = read_payload(self._file, found)
-                if found.frames != foreground.frames:
-                    raise StreamError("background and foreground differ in their frames", offset=found.offset)
-                payloads = parse_payloads(found, Cursor(payload, found.offset + HEAD_BYTES))
-            except StreamError as error:
-                self._lose(foreground.first, error.offset, str(error))
-        return (payloads, False) if self._whole else ([], True)
-
-    def drain(self) -> None:
-        """Walk to the end, so that damage there is seen too."""
-        while self._next():
-            pass
-        if not self._ended and not self._joint and not self._reader.open_ended:
-            size = self._file.seek(0, 2)
-            self._reader.report(Fault(-1, Layer.BACKGROUND, size, "the background was not closed: no end chunk"))
-
-    def _next(self) -> bool:
-        for head in self._heads:
-            if head.kind is Kind.BACKGROUND:
-                self._head = head
-                return True
-            if head.kind is Kind.END:
-                self._ended = True
-                if not self._joint:
-                    self._check_end(head)
-        self._head = None
-        return False
-
-    def _check_end(self, head: ChunkHead) -> None:
-        try:
-            parse_end(read_payload(self._file, head), head.offset + HEAD_BYTES)
-        except StreamError as error:
-            self._reader.report(Fault(-1, Layer.BACKGROUND, error.offset, str(error)))
-
-    def _begin(self, start: KeyFrame | None) -> int:
-        if start is None:
-            return HEADER_BYTES
-        if self._joint:
-            return start.offset
-        try:
-            keys = read_end(self._file).keys
-        except StreamError:
-            return HEADER_BYTES
-        at = bisect_right(keys, start.index, key=lambda key: key.index)
-        return keys[at - 1].offset if at else HEADER_BYTES
-
-    def _lose(self, frame: int, offset: int, reason: str) -> None:
-        self._whole = False
-        self._reader.report(Fault(frame, Layer.BACKGROUND, offset, reason))
+def _packets(
+    table: ForegroundTable,
+    foreground: Payloads,
+    background: Payloads,
+    plate: bytes,
+    *,
+    key: bool,
+    background_lost: bool,
+) -> Iterator[ReadPacket]:
+    """The packets of a chunk. `background` may be empty; `plate` is what the decoder must be given at the first."""
+    first = table.times[0].index
+    for place, (time, (payload, check)) in enumerate(zip(table.times, foreground, strict=True)):
+        begins = key and place == 0
+        opens = begins and table.plate_index == first
+        behind, behind_check = background[place] if background else (b"", 0)
+        packet = Packet(
+            index=time.index, pts_us=time.pts_us, wall_us=time.wall_us, key=begins, foreground=payload,
+            background=behind, plate=plate if opens else b"", sums=(check, behind_check),
+        )  # fmt: skip
+        yield ReadPacket(packet, plate if begins and not opens else b"", background_lost)

@@ -76,7 +76,7 @@ class Plates:
                 continue
             self._directory()[index] = heads
             return plate
-        raise StreamError(f"the plate of frame {index} is lost")
+        raise StreamError(f"the plate of frame {index} is lost", offset=heads[0].offset if heads else -1)
 
     def _read(self, head: ChunkHead) -> bytes:
         return parse_plate(read_payload(self._file, head), head, self._header)

@@ -7,21 +7,21 @@ a Fault and not yielded; a frame whose background alone is lost is yielded and m
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from pipeline.bitstream.background import Backgrounds
 from pipeline.bitstream.chunks import HEAD_BYTES, ChunkHead, Kind, read_payload, walk
-from pipeline.bitstream.faults import Fault
+from pipeline.bitstream.faults import MAX_FAULTS, Fault, Loss, Losses
 from pipeline.bitstream.header import HAS_BACKGROUND, HAS_FOREGROUND, HEADER_BYTES, Header, parse_header
 from pipeline.bitstream.keyindex import KeyFrame, read_end
-from pipeline.bitstream.merge import Backgrounds, ReadPacket, Run
+from pipeline.bitstream.merge import ReadPacket, Run
+from pipeline.bitstream.order import Order, Turn
 from pipeline.bitstream.plates import Plates
 from pipeline.bitstream.table import KEY, parse_times
 from pipeline.bitstream.wire import Cursor
 from pipeline.errors import StreamError
 from pipeline.types import Layer, LayerName, StreamInfo
-
-MAX_FAULTS = 10_000  # a hostile file must not fill the memory with its faults
 
 
 class StreamReader:
@@ -29,7 +29,8 @@ class StreamReader:
 
     `background=None` with a foreground file reads a segment whose background has been dropped: its frames are marked,
     and that is no fault. `strict`: the first fault raises StreamError with its byte offset. `open_ended`: the file may
-    still be growing or was never closed; a missing end is no fault. Faults gather in `faults` as they are found.
+    still be growing or was never closed; a missing end is no fault. Faults gather in `faults` as they are found, what
+    the last call of `packets` lost by them in `losses`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class StreamReader:
         self._keys: tuple[KeyFrame, ...] | None = None
         self.faults: list[Fault] = []
         self.frames = 0  # yielded by the last call of `packets`
+        self._losses = Losses()
         self.header = self._read_header()
         self._plates = Plates(foreground, self.header, self.report)
         self._bg = self._background_file(background)
@@ -65,6 +67,12 @@ class StreamReader:
         """Bytes of the stream's files."""
         separate = self._bg is not None and self._bg is not self._fg
         return self._fg.seek(0, 2) + (self._bg.seek(0, 2) if separate and self._bg is not None else 0)
+
+    @property
+    def losses(self) -> list[Loss]:
+        """The frames that the last call of `packets` did not yield, or not with their background; one that is there and
+        was not asked for is not lost."""
+        return self._losses.found
 
     @property
     def closed(self) -> bool:
@@ -110,14 +118,16 @@ class StreamReader:
         backgrounds = None
         if layer == "full" and self._bg is not None:
             backgrounds = Backgrounds(self, self._bg, start, joint=self._bg is self._fg)
-        run = Run(self, backgrounds)
+        run = Run(self, self._fg, backgrounds, start)
         ended = False
         self.frames = 0
-        for head in self.walk(self._fg, start.offset if start else HEADER_BYTES):
-            for item in run.take(self._fg, head):
+        self._losses = Losses()
+        for head in self.walk(self._fg, start.offset if start else HEADER_BYTES, run.note):
+            for item in run.take(head):
                 self.frames += 1
                 yield item
             ended |= head.kind is Kind.END
+        run.finish()
         if backgrounds is not None:
             backgrounds.drain()
         if not ended and not self.open_ended:
@@ -137,12 +147,12 @@ class StreamReader:
         if end.keys != tuple(self._scan_keys()):
             self.report(Fault(-1, None, size, "the index does not list the key frames that are there"))
 
-    def walk(self, file: BinaryIO, start: int = HEADER_BYTES) -> Iterator[ChunkHead]:
+    def walk(self, file: BinaryIO, start: int, report: Callable[[Fault], None]) -> Iterator[ChunkHead]:
         """The chunk headers of one of the reader's files."""
         layer = None
         if not self.header.layers & HAS_BACKGROUND:
             layer = Layer.FOREGROUND if file is self._fg else Layer.BACKGROUND
-        return walk(file, start, self.report, layer=layer, open_ended=self.open_ended)
+        return walk(file, start, report, layer=layer, open_ended=self.open_ended)
 
     def report(self, fault: Fault) -> None:
         """Note a fault once; raise it if strict."""
@@ -151,6 +161,14 @@ class StreamReader:
         if fault not in self._seen and len(self.faults) < MAX_FAULTS:
             self._seen.add(fault)
             self.faults.append(fault)
+
+    def lose(self, first: int, last: int, layer: Layer, cause: Fault) -> None:
+        """Note which frames a fault has cost in the running pass."""
+        self._losses.add(first, last, layer, cause)
+
+    def first_frame(self) -> int:
+        """The first frame of the stream as far as its plates tell, -1 if they do not."""
+        return self._plates.first
 
     def _read_header(self) -> Header:
         self._fg.seek(0)
@@ -197,9 +215,9 @@ class StreamReader:
 
     def _scan_keys(self) -> Iterator[KeyFrame]:
         plate: ChunkHead | None = None
-        last = -1
+        order = Order(self._fg)
         for head in walk(self._fg, HEADER_BYTES, lambda fault: None, open_ended=True):
-            if head.kind is Kind.FOREGROUND and head.flags & KEY and head.first > last:
+            if head.kind is Kind.FOREGROUND and order.turn(head) is not Turn.OUT_OF_PLACE and head.flags & KEY:
                 try:
                     cursor = Cursor(read_payload(self._fg, head), head.offset + HEAD_BYTES)
                     table = parse_times(head, cursor)
@@ -208,6 +226,5 @@ class StreamReader:
                 opens = plate is not None and plate.first == head.first == table.plate_index
                 offset = plate.offset if opens and plate is not None else head.offset
                 time = table.times[0]
-                last = head.first
                 yield KeyFrame(head.first, time.pts_us, time.wall_us, offset, table.plate_index)
             plate = head if head.kind is Kind.PLATE else None

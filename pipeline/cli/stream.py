@@ -30,11 +30,12 @@ from pipeline.cli.output import (
 from pipeline.errors import StreamError, UsageError
 
 if TYPE_CHECKING:
-    from pipeline.bitstream import Fault, StreamReader, StreamReport
+    from pipeline.bitstream import Fault, Loss, StreamReader, StreamReport
     from pipeline.config import CameraConfig
     from pipeline.local import SiteRun
     from pipeline.store import StoreFault
     from pipeline.types import CodedFrame, LayerName, StreamInfo
+    from pipeline.verify import FileLoss
 
 BATCH = 8
 DEVICES = ("auto", "cpu", "cuda")
@@ -182,6 +183,8 @@ def inspect(
     emit(json.loads(report.to_json()), as_json=as_json, text=_inspection(source, report))
     for fault in report.faults:
         say(f"fovea: {source}: {fault_line(fault)}")
+    for loss in report.losses:
+        say(f"fovea: {source}: {loss_line(loss)}")
     return 1 if report.faults else 0
 
 
@@ -252,8 +255,9 @@ def verify(
     device: Device = "auto",
     as_json: Json = False,
 ) -> int:
-    """Checksums of a stream file or a whole archive; index against files. Exit status 1 and one line a fault."""
-    from pipeline.verify import verify as find_faults
+    """Checksums of a stream file or a whole archive; index against files. Exit status 1 and one line a fault; which
+    frames are lost."""
+    from pipeline.verify import verify as judge
 
     make_decoder = None
     choice(device, DEVICES, "--device")
@@ -261,11 +265,14 @@ def verify(
         from pipeline.codec import Decoder
 
         make_decoder = partial(Decoder, device=device)
-    return report_faults(path, find_faults(path, make_decoder=make_decoder), as_json=as_json)
+    verdict = judge(path, make_decoder=make_decoder)
+    return report_faults(path, verdict.faults, losses=verdict.losses, as_json=as_json)
 
 
-def report_faults(path: Path, faults: Sequence[StoreFault], *, as_json: bool) -> int:
-    """Print faults, returns the exit status. In JSON, an archive's reasons begin with the file's name."""
+def report_faults(
+    path: Path, faults: Sequence[StoreFault], *, losses: Sequence[FileLoss] | None = None, as_json: bool
+) -> int:
+    """Print faults and losses, returns the exit status. In JSON, an archive's reasons begin with the file's name."""
     many = path.is_dir()
     found: list[Value] = []
     lines = []
@@ -278,5 +285,25 @@ def report_faults(path: Path, faults: Sequence[StoreFault], *, as_json: bool) ->
             "reason": f"{item.path}: {fault.reason}" if many and item.path else fault.reason,
         })  # fmt: skip
         lines.append(f"{path / item.path if many and item.path else path}: {fault_line(fault)}")
-    emit({"ok": not faults, "faults": found}, as_json=as_json, text="\n".join(lines) or f"{path}: sound")
+    result: dict[str, Value] = {"ok": not faults, "faults": found}
+    if not faults:
+        lines.append(f"{path}: sound")
+    if losses is not None:
+        result["losses"] = [_loss_values(item, many=many) for item in losses]
+        lines += [f"{path / item.path if many else path}: {loss_line(item.loss)}" for item in losses]
+    emit(result, as_json=as_json, text="\n".join(lines))
     return 1 if faults else 0
+
+
+def _loss_values(item: FileLoss, *, many: bool) -> Value:
+    loss = item.loss
+    reason = f"{item.path}: {loss.reason}" if many else loss.reason
+    return {
+        "first": loss.first, "last": loss.last, "layer": loss.layer.name.lower(), "offset": loss.offset,
+        "reason": reason,
+    }  # fmt: skip
+
+
+def loss_line(loss: Loss) -> str:
+    first, last = (str(frame) if frame >= 0 else "?" for frame in (loss.first, loss.last))
+    return f"lost: {loss.layer.name.lower()} of frames {first} to {last}: {loss.reason}"
