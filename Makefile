@@ -1,6 +1,7 @@
 # make demo   the main job on the built-in demo camera, with a summary
 # make test   the check command, the same as in CI
-# Both make .venv first; that is done again only when pyproject.toml changes.
+# make fuzz   the fuzzers, for an hour or so; SEED=2 for other inputs
+# All make .venv first; that is done again only when pyproject.toml changes.
 
 SHELL := /bin/bash
 STAMP := .venv/.installed-$(shell cksum < pyproject.toml | cut -d' ' -f1)
@@ -13,7 +14,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 # Torch's threads would spin while they wait, which on a busy machine costs more than all else.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test install clean
+.PHONY: demo test fuzz install clean
 
 demo: $(STAMP)
 	CUDA_VISIBLE_DEVICES= $(BIN)/python -m pipeline.cli.demo configs/demo.yaml
@@ -24,6 +25,12 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+SEED ?= 1
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz reader --runs 1000000 --seed $(SEED)
+	$(BIN)/python -m tests.fuzz packets --runs 1000000 --seed $(SEED)
+	$(BIN)/python -m tests.fuzz layer --runs 20000 --seed $(SEED)
 
 install: $(STAMP)
 

@@ -238,7 +238,7 @@ def test_after_a_seek_only_what_follows_is_lost() -> None:
 
 def test_losses_are_joined_by_cause() -> None:
     losses, one, two = Losses(), Fault(3, FG, 70, "one"), Fault(9, FG, 80, "two")
-    for first, last, cause in ((3, 4, one), (5, 5, one), (6, 5, one), (9, 9, two), (10, -1, two), (20, 21, one)):
+    for first, last, cause in ((3, 4, one), (5, 5, one), (6, 5, one), (9, 9, two), (10, None, two), (20, 21, one)):
         losses.add(first, last, FG, cause)
     losses.add(5, 6, BG, one)
     assert [(loss.first, loss.last, loss.reason) for loss in losses.found] == [

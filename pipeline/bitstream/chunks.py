@@ -38,6 +38,7 @@ class Kind(IntEnum):
     PARITY = 5
 
 
+_KINDS = frozenset(Kind)
 _LAYER_OF = {
     Kind.PLATE: Layer.FOREGROUND,
     Kind.PARITY: Layer.FOREGROUND,
@@ -94,7 +95,7 @@ def parse_head(data: bytes, offset: int) -> ChunkHead:
         raise StreamError("no chunk begins where one should", offset=offset)
     if crc32c(data[:-4]) != crc:
         raise StreamError("chunk header checksum does not match", offset=offset)
-    if kind not in tuple(Kind):
+    if kind not in _KINDS:
         raise StreamError(f"chunk of unknown kind {kind}", offset=offset)
     if length > MAX_CHUNK_BYTES or frames > MAX_CHUNK_FRAMES:
         raise StreamError(f"chunk of {length} bytes and {frames} frames is over the format's bounds", offset=offset)

@@ -40,9 +40,12 @@ class Losses:
         self.found: list[Loss] = []
         self._newest: dict[Layer, int] = {}
 
-    def add(self, first: int, last: int, layer: Layer, cause: Fault) -> None:
-        """Frames that `cause` cost. What goes on where an earlier loss to the same cause ended is joined to it."""
-        if first > last != -1:
+    def add(self, first: int, last: int | None, layer: Layer, cause: Fault) -> None:
+        """Frames that `cause` cost, none if `last` is before `first`; `last` is None if that is unknown. What goes on
+        where an earlier loss to the same cause ended is joined to it."""
+        if last is None:
+            last = -1
+        elif last < first:
             return
         place = self._newest.get(layer)
         before = self.found[place] if place is not None else None

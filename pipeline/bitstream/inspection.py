@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 from pipeline.bitstream.faults import Fault, Loss
 from pipeline.bitstream.reader import StreamReader
@@ -77,7 +78,7 @@ def inspect_stream(reader: StreamReader) -> StreamReport:
         for p in (item.packet,)
     )  # fmt: skip
     starts = [place for place, frame in enumerate(frames) if frame.key]
-    gops = tuple(_gop(frames[a:b]) for a, b in zip(starts, [*starts[1:], len(frames)], strict=True))
+    gops = tuple(_gop(frames[a:b]) for a, b in pairwise([*starts, len(frames)]))
     plates, foreground, background = (
         sum(getattr(frame, name) for frame in frames) for name in ("plate", "foreground", "background")
     )

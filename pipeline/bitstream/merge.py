@@ -101,7 +101,7 @@ class Run:
         if cause is not None:
             self._break(cause)
         if cause is not None or self._vague:
-            self._lose(max(self._next, cause.frame if cause is not None else -1), -1)
+            self._lose(max(self._next, cause.frame if cause is not None else -1), None)
 
     def _beside(self, head: ChunkHead) -> None:
         """Read a chunk that holds no frames."""
@@ -122,7 +122,7 @@ class Run:
     def _foreground(self, head: ChunkHead, *, gap: bool) -> Iterator[ReadPacket]:
         self._pass_over(head, gap=gap)
         key = bool(head.flags & KEY)
-        first = head.first if key or self._broken is None else self._next  # of what is lost, if it is
+        first = max(head.first, self._frame + 1) if key or self._broken is None else self._next  # of what may be lost
         try:
             cursor = Cursor(read_payload(self._file, head), head.offset + HEAD_BYTES)
             table = parse_times(head, cursor)
@@ -158,7 +158,7 @@ class Run:
             self._reader.report(fault)
             self._break(self._damage or fault)
             self._met += max(0, head.first - self._next)
-        if gap or self._vague:
+        if (gap or self._vague) and head.first > max(0, self._next):
             self._lose(self._next, head.first - 1)
             self._frame = head.first - 1
         self._met += head.frames
@@ -207,7 +207,7 @@ class Run:
         if anew or self._broken is None or self._broken is _NO_KEY:
             self._broken = fault
 
-    def _lose(self, first: int, last: int) -> None:
+    def _lose(self, first: int, last: int | None) -> None:
         self._reader.lose(first, last, Layer.FOREGROUND, self._broken or _NO_KEY)
 
     def _report(self, head: ChunkHead, reason: str) -> None:

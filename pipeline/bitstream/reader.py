@@ -162,8 +162,8 @@ class StreamReader:
             self._seen.add(fault)
             self.faults.append(fault)
 
-    def lose(self, first: int, last: int, layer: Layer, cause: Fault) -> None:
-        """Note which frames a fault has cost in the running pass."""
+    def lose(self, first: int, last: int | None, layer: Layer, cause: Fault) -> None:
+        """Note which frames a fault has cost in the running pass; `last` is None if it is unknown."""
         self._losses.add(first, last, layer, cause)
 
     def first_frame(self) -> int:
