@@ -13,11 +13,13 @@ from pipeline.codec.exact import full_precision
 from pipeline.codec.layer import Brain, Coded, Job, cells_worth_coding, encode_layer
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.plate import encode_plate
-from pipeline.codec.rate import RateControl
+from pipeline.codec.rate import BackgroundBalance, RateControl
 from pipeline.codec.search import MotionSearch
-from pipeline.codec.state import Cells, Geometry, LayerState, Planes
+from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tensor, mix
 from pipeline.errors import CodecError
-from pipeline.types import Frame, Layer, Packet, RoiMask, StreamInfo
+from pipeline.types import CELL, Frame, Layer, Packet, RoiMask, StreamInfo
+
+_MEASURE_EVERY = 4  # frames, of the errors that balance foreground and background
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Tuning:
 
     background_offset: int = -8  # quality steps from foreground to background (12 halve the quantiser step)
     plate_offset: int = 6  # from foreground to plate: paid once a segment, used in every frame
-    background_importance: float = 0.8  # what the analysis is told of background cells
+    background_slack_db: float = 1.0  # how far the background may fall below the foreground before it counts more
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
     motion_share: float = 0.15  # search motion in the background when more than this share of it changed
@@ -96,6 +98,8 @@ class Encoder:
         self._gop_us, self._segment_us = gop_us, segment_us
         self._rate = RateControl(quality_step(quality), bitrate_bps)
         self._foreground, self._background = (LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
+        self._balance = BackgroundBalance(self.tuning.background_slack_db)
+        self._frames = 0
         self._search = MotionSearch()
         self._change = ChangeDetector()
         self._scene: CleanScene | None = None
@@ -135,7 +139,18 @@ class Encoder:
             sums=(foreground.checksum, background.checksum),
         )
         self._rate.spent(packet)
+        if self._frames % _MEASURE_EVERY == 0:
+            self._balance.seen(*self._errors(picture, mask.cells))
+        self._frames += 1
         return packet
+
+    def _errors(self, picture: Planes, busy: Cells) -> tuple[float | None, float | None]:
+        """Mean squared luma error of foreground and background as decoded."""
+        cells = cell_tensor(busy, self._brain.device)
+        shown = mix(cells, self._foreground.plane, self._background.plane)[0]
+        error = torch.nn.functional.avg_pool2d((picture[0].float() - shown.float()).square()[None], CELL)[0]
+        found = [float(error[area].mean()) if bool(area.any()) else None for area in (cells, ~cells)]
+        return found[0], found[1]
 
     def _q(self, q: int, offset: int) -> int:
         return min(QUALITIES - 1, max(0, q + offset))
@@ -191,7 +206,7 @@ class Encoder:
     def _code_background(self, segment: _Segment, scene: CleanScene, picture: Planes, busy: Cells, q: int) -> Coded:
         state, q = self._background, self._background_q(q)
         step = self._step(q)
-        importance = np.full(busy.shape, self.tuning.background_importance, np.float32)
+        importance = np.full(busy.shape, self._balance.importance, np.float32)
         changed = self._change.changed(picture, segment.kept.planes, step=step) & ~busy
         scene.update(picture, busy=busy, changed=changed)
         changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance)

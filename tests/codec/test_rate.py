@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.codec import Encoder
-from pipeline.codec.rate import RateControl
+from pipeline.codec.rate import BackgroundBalance, RateControl
 from pipeline.types import Packet
 from tests.codec.clips import FRAME_US, frame_of, full_mask, small_brain, texture, walk
 
@@ -104,3 +104,31 @@ def test_the_encoder_keeps_a_target():
     target = int(rate(None, True) / 3)
     assert 0.5 * target < rate(target, True) < 1.6 * target
     assert rate(target, False) < 0.5 * target
+
+
+def test_a_background_that_falls_behind_counts_more_and_one_that_leads_counts_less():
+    behind, ahead = BackgroundBalance(1.0), BackgroundBalance(1.0)
+    first = behind.importance
+    for _ in range(100):
+        behind.seen(10.0, 20.0)
+        ahead.seen(10.0, 5.0)
+    assert ahead.importance < first < behind.importance <= 1.0
+    assert ahead.importance >= 0.5
+
+
+def test_within_the_slack_nothing_moves():
+    balance = BackgroundBalance(3.0)
+    first = balance.importance
+    for _ in range(50):
+        balance.seen(10.0, 10.0 * 10**0.3)
+    assert balance.importance == pytest.approx(first)
+
+
+def test_without_a_foreground_there_is_nothing_to_compare_with():
+    balance = BackgroundBalance(1.0)
+    first = balance.importance
+    balance.seen(None, 50.0)
+    balance.seen(10.0, None)
+    assert balance.importance == first
+    balance.seen(None, 50.0)
+    assert balance.importance > first
