@@ -148,16 +148,24 @@ def flip_payloads(recording: Recording, flips: int, rng: np.random.Generator) ->
 
 
 def flip_and_show(recording: Recording, flips: int, rng: np.random.Generator) -> Outcome:
-    """Any bit of the file, through to pixels: what is shown is what the whole stream shows."""
+    """Any bit of the file, through to pixels: what is shown of the GOP that is hit, and of the one before and after
+    it, is what the whole stream shows. Other GOPs depend on neither."""
     outcome = Outcome()
     decoder = Decoder(recording.info, device="cpu", threads=1)
     expected = {f.index: f for f in decode_stream(StreamReader(io.BytesIO(recording.data), strict=True), decoder)}
+    last = max(recording.gop.values())
     for bit in rng.integers(8 * len(recording.data), size=flips).tolist():
         reader = StreamReader(io.BytesIO(flip(recording.data, bit)))
-        whole, wrong = set(), set()
-        for frame in decode_stream(reader, decoder):
-            (whole if _same(frame, expected[frame.index]) else wrong).add(frame.index)
-        # A frame whose background is lost is shown, with the background as it was, and reported.
+        items = {item.packet.index: item for item in reader.packets()}
+        changed = [k for k, packet in recording.packets.items() if k not in items or items[k].packet != packet]
+        hit = recording.gop[changed[0]] if changed else int(rng.integers(1, last + 1))
+        near = {k for k, number in recording.gop.items() if abs(number - hit) <= 1}
+        whole = set(recording.packets) - near
+        for frame in decode_stream(reader, decoder, start=reader.find(index=min(near))):
+            if frame.index > max(near):
+                break
+            if _same(frame, expected[frame.index]):
+                whole.add(frame.index)
         _count(outcome, recording, whole, reported=bool(reader.faults))
     return outcome
 
