@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.output import (
+    DEVICES,
+    LAYERS,
     Device,
     Json,
+    Threads,
     Value,
     choice,
     counted,
@@ -23,7 +26,7 @@ from pipeline.cli.output import (
     show_bytes,
     show_time,
 )
-from pipeline.cli.stream import DEVICES, fault_line, report_faults
+from pipeline.cli.stream import fault_line, report_faults
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -87,11 +90,11 @@ def export(
     end: Annotated[str, typer.Option("--to", metavar="T", help="The first moment that is not shown.")],
     layer: Annotated[str, typer.Option(help="full, or foreground.")] = "full",
     device: Device = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Of torch, on a CPU.")] = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> int:
     """A clip out of an archive as MP4; gaps keep their duration."""
-    choice(layer, ("full", "foreground"), "--layer")
+    choice(layer, LAYERS, "--layer")
     choice(device, DEVICES, "--device")
     choice(out.suffix.lower(), (".mp4",), "OUT.mp4: the file name's end")
     from_us, to_us = parse_time(begin), parse_time(end)

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from pipeline.types import Frame
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout at the end.")]
+DEVICES = ("auto", "cpu", "cuda")
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of torch, on a CPU.")]
+LAYERS = ("full", "foreground")
 Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
 ModelT = TypeVar("ModelT", bound="BaseModel")
 

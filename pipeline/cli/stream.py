@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.output import (
+    DEVICES,
+    LAYERS,
     Device,
     Json,
+    Threads,
     Value,
     build,
     choice,
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from pipeline.verify import FileLoss
 
 BATCH = 8
-DEVICES = ("auto", "cpu", "cuda")
 StreamFile = Annotated[Path, typer.Argument(metavar="IN.fov", help="A stream file.")]
 
 
@@ -59,7 +61,7 @@ def encode(
     device: Device = "auto",
     frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     halve: Annotated[bool, typer.Option("--halve", help="Half width and height.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of torch, on a CPU.")] = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> int:
     """One video into one stream file."""
@@ -221,11 +223,11 @@ def decode(
     out: Annotated[Path, typer.Argument(metavar="OUT", help=".mp4 (H.264), or .mkv without further loss (FFV1).")],
     layer: Annotated[str, typer.Option(help="full, or foreground: over the plate, without the background.")] = "full",
     device: Device = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Of torch, on a CPU.")] = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> int:
     """A stream file into a video that others can play."""
-    choice(layer, ("full", "foreground"), "--layer")
+    choice(layer, LAYERS, "--layer")
     choice(device, DEVICES, "--device")
     choice(out.suffix.lower(), (".mp4", ".mkv"), "OUT: the file name's end")
     with open_stream(source, strict=True) as reader, replacing(out) as part:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import Device, Json, choice, emit, say
-from pipeline.cli.stream import DEVICES
+from pipeline.cli.output import DEVICES, Device, Json, choice, emit, say
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="Such as configs/train/base.yaml.")]
 
