@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pipeline.bitstream.chunks import HEAD_BYTES, ChunkHead, Kind, read_payload
 from pipeline.bitstream.faults import Fault
 from pipeline.bitstream.header import HEADER_BYTES
-from pipeline.bitstream.keyindex import KeyFrame, parse_end, read_end
+from pipeline.bitstream.keyindex import KeyFrame, parse_end, read_end, stands
 from pipeline.bitstream.order import Order, Turn
 from pipeline.bitstream.table import parse_payloads
 from pipeline.bitstream.wire import Cursor
@@ -109,7 +109,7 @@ class Backgrounds:
         except StreamError:
             return HEADER_BYTES
         at = bisect_right(keys, start.index, key=lambda key: key.index)
-        return keys[at - 1].offset if at else HEADER_BYTES
+        return keys[at - 1].offset if at and stands(self._file, keys[at - 1]) else HEADER_BYTES
 
     def _note(self, fault: Fault) -> None:
         self._damage = self._damage or fault

@@ -54,7 +54,8 @@ def pack_end(index: EndIndex) -> bytes:
 
 
 def parse_end(payload: bytes, offset: int) -> EndIndex:
-    """The index from an end chunk's payload, which stands at `offset`. Raises StreamError."""
+    """The index from an end chunk's payload, which stands at `offset`. Raises StreamError. Where bytes are missing from
+    the file its offsets are wrong; whoever follows one asks `stands` first."""
     cursor = Cursor(payload[:-_SIZE_BYTES], offset)
     if len(payload) < _SIZE_BYTES or payload[-_SIZE_BYTES:] != struct.pack("<I", HEAD_BYTES + len(payload)):
         raise cursor.fail("end chunk does not state its own size")
@@ -66,10 +67,10 @@ def parse_end(payload: bytes, offset: int) -> EndIndex:
         frame += cursor.varint(MAX_INDEX)
         pts += cursor.varint(MAX_TIME_US)
         shift += unzigzag(cursor.varint(MAX_SIGNED))
-        at += cursor.varint(offset)
+        at += cursor.varint(MAX_SIGNED)
         distance = cursor.varint(frame)
-        if at >= offset or frame > MAX_INDEX or pts > MAX_TIME_US:
-            raise cursor.fail(f"index entry for frame {frame} at byte {at} is out of range")
+        if frame > MAX_INDEX or pts > MAX_TIME_US:
+            raise cursor.fail(f"index entry for frame {frame} at {pts} us is out of range")
         keys.append(KeyFrame(frame, pts, pts + shift, at, frame - distance))
     if cursor.left:
         raise cursor.fail(f"{cursor.left} bytes too many in the index")
@@ -84,6 +85,18 @@ def read_end(file: BinaryIO) -> EndIndex:
     if head.kind is not Kind.END or head.end != size:
         raise StreamError("no end chunk at the end of the file", offset=start)
     return parse_end(read_payload(file, head), start + HEAD_BYTES)
+
+
+def stands(file: BinaryIO, key: KeyFrame) -> bool:
+    """Whether the chunk of a key frame, or its plate's, begins where its entry says."""
+    if key.offset + HEAD_BYTES > file.seek(0, 2):
+        return False
+    file.seek(key.offset)
+    try:
+        head = parse_head(file.read(HEAD_BYTES), key.offset)
+    except StreamError:
+        return False
+    return head.first == key.index and head.kind in (Kind.PLATE, Kind.FOREGROUND, Kind.BACKGROUND)
 
 
 def read_headless_end(file: BinaryIO, start: int) -> EndIndex:

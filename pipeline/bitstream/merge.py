@@ -50,11 +50,13 @@ class Run:
         self._from_start = start is None
         self._orders = {kind: Order(file, from_start=start is None) for kind in Kind}
         self._frame = self._pts_us = -1  # of the last frame that is read or known to be lost
+        self._begin = -1
         if start is not None:
+            self._begin = start.index
             self._frame = start.index - 1
-            self._orders[Kind.FOREGROUND] = Order(file, from_start=False, after=self._frame)
+            self._orders[Kind.FOREGROUND] = Order(file, from_start=False, begin=start.index)
         self._met = 0  # frames read or known to be lost
-        self._vague = False  # the last chunk may have had later frames than its header tells
+        self._unreadable: tuple[int, ChunkHead] | None = None  # the last chunk, if so, and from which frame on it costs
         self._broken: Fault | None = _NO_KEY  # what the chain is broken by
         self._damage: Fault | None = None  # found since the last foreground chunk
         self._unread: Fault | None = None  # a background that nobody reads, passed over since the last key frame
@@ -65,7 +67,7 @@ class Run:
 
     def take(self, head: ChunkHead) -> Iterator[ReadPacket]:
         """What follows from the next chunk."""
-        if head.kind is Kind.BACKGROUND:
+        if head.kind is Kind.BACKGROUND or (head.kind is Kind.FOREGROUND and head.first < self._begin):
             return
         turn = self._orders[head.kind].turn(head)
         if turn is Turn.OUT_OF_PLACE:
@@ -86,6 +88,7 @@ class Run:
 
     def finish(self) -> None:
         """After the last chunk: what the end says is missing, or what stood in a damaged tail."""
+        self._settle(None)
         cause = self._damage
         if self._end is None and cause is not None:
             with suppress(StreamError):
@@ -100,8 +103,7 @@ class Run:
                 self._reader.report(cause)
         if cause is not None:
             self._break(cause)
-        if cause is not None or self._vague:
-            self._lose(max(self._next, cause.frame if cause is not None else -1), None)
+            self._lose(max(self._next, cause.frame), None)
 
     def _beside(self, head: ChunkHead) -> None:
         """Read a chunk that holds no frames."""
@@ -136,9 +138,7 @@ class Run:
             fault = Fault(head.first, Layer.FOREGROUND, error.offset, str(error))
             self._reader.report(fault)
             self._break(fault, anew=key)
-            self._frame = max(self._frame, head.first + head.frames - 1)
-            self._vague = bool(head.flags & INDEX_GAPS)
-            self._lose(first, self._frame)
+            self._unreadable = first, head
             return
         self._frame, self._pts_us = table.times[-1].index, table.times[-1].pts_us
         behind, lost = self._background(head, key)
@@ -152,17 +152,30 @@ class Run:
 
     def _pass_over(self, head: ChunkHead, *, gap: bool) -> None:
         """Account for what is lost before a chunk."""
+        self._settle(head.first)
         if gap:
             reason = f"foreground lost between frames {self._frame} and {head.first}"
             fault = Fault(head.first, Layer.FOREGROUND, head.offset, reason)
             self._reader.report(fault)
             self._break(self._damage or fault)
             self._met += max(0, head.first - self._next)
-        if (gap or self._vague) and head.first > max(0, self._next):
-            self._lose(self._next, head.first - 1)
-            self._frame = head.first - 1
+            if head.first > max(0, self._next):
+                self._lose(self._next, head.first - 1)
+                self._frame = head.first - 1
         self._met += head.frames
-        self._damage, self._vague = None, False
+        self._damage = None
+
+    def _settle(self, following: int | None) -> None:
+        """Account for the last chunk if it was unreadable: its header says how many frames it had, but not which if
+        there were gaps between them, and may lie. `following`: where the next one begins, if there is one."""
+        if self._unreadable is None:
+            return
+        first, head = self._unreadable
+        self._unreadable = None
+        self._frame = max(self._frame, head.first + head.frames - 1)
+        if following is not None and (self._frame >= following or head.flags & INDEX_GAPS):
+            self._frame = max(first - 1, following - 1)
+        self._lose(first, None if following is None and head.flags & INDEX_GAPS else self._frame)
 
     def _open(self, head: ChunkHead, table: ForegroundTable) -> bytes:
         """Begin a new chain at a key frame: the plate that the decoder must be given, empty if it has it."""

@@ -15,19 +15,23 @@ class Turn(Enum):
 
 
 class Order:
-    """Follows the chunks of one kind through a file, from its beginning or, `from_start=False`, from anywhere. All come
-    after frame `after`."""
+    """Follows the chunks of one kind through a file: from its beginning; from anywhere, `from_start=False`; or there
+    from the chunk that begins with frame `begin`."""
 
-    def __init__(self, file: BinaryIO, *, from_start: bool = True, after: int = -1) -> None:
+    def __init__(self, file: BinaryIO, *, from_start: bool = True, begin: int = -1) -> None:
         self._file = file
         self._sequence = -1 if from_start else None
-        self._first = after
+        self._begin = begin
+        self._first = begin - 1 if begin >= 0 else -1
 
     def turn(self, head: ChunkHead) -> Turn:
         """How the next chunk of the kind stands to those before it."""
         if head.first <= self._first:
             return Turn.OUT_OF_PLACE
-        jumps = self._sequence is not None and head.sequence != (self._sequence + 1) & 0xFFFF
+        if self._sequence is None:
+            jumps = self._begin not in (-1, head.first)
+        else:
+            jumps = head.sequence != (self._sequence + 1) & 0xFFFF
         if jumps and self._goes_back_after(head):
             return Turn.OUT_OF_PLACE
         self._sequence, self._first = head.sequence, head.first

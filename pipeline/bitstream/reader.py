@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 from pipeline.bitstream.background import Backgrounds
 from pipeline.bitstream.chunks import HEAD_BYTES, ChunkHead, Kind, read_payload, walk
 from pipeline.bitstream.faults import MAX_FAULTS, Fault, Loss, Losses
 from pipeline.bitstream.header import HAS_BACKGROUND, HAS_FOREGROUND, HEADER_BYTES, Header, parse_header
-from pipeline.bitstream.keyindex import KeyFrame, read_end
+from pipeline.bitstream.keyindex import KeyFrame, read_end, stands
 from pipeline.bitstream.merge import ReadPacket, Run
 from pipeline.bitstream.order import Order, Turn
 from pipeline.bitstream.plates import Plates
@@ -84,12 +85,15 @@ class StreamReader:
         return True
 
     def key_frames(self) -> tuple[KeyFrame, ...]:
-        """The key frames in order: from the index, or by walking the chunks where there is none."""
+        """The key frames in order: from the index, or by walking the chunks where there is none or it is wrong."""
         if self._keys is None:
             try:
-                self._keys = read_end(self._fg).keys
+                keys = read_end(self._fg).keys
             except StreamError:
-                self._keys = tuple(self._scan_keys())
+                keys = ()
+            if not keys or not stands(self._fg, keys[-1]):  # none, or bytes are missing before it
+                keys = tuple(self._scan_keys())
+            self._keys = keys
         return self._keys
 
     def find(
@@ -115,6 +119,8 @@ class StreamReader:
     def packets(self, start: KeyFrame | None = None, *, layer: LayerName = "full") -> Iterator[ReadPacket]:
         """Packets in frame order from `start` (one of `key_frames()`) or the first. `layer="foreground"` reads no
         byte of a background chunk's payload, and nothing of a background file. Raises StreamError if strict."""
+        if start is not None and not stands(self._fg, start):
+            start = self._sought(start)
         backgrounds = None
         if layer == "full" and self._bg is not None:
             backgrounds = Backgrounds(self, self._bg, start, joint=self._bg is self._fg)
@@ -212,6 +218,11 @@ class StreamReader:
             self.report(Fault(-1, Layer.BACKGROUND, 0, "the background file belongs to another stream"))
             return None
         return file
+
+    def _sought(self, key: KeyFrame) -> KeyFrame:
+        """A key frame that is not where the index says, with the offset from which on it can be met."""
+        found = [HEADER_BYTES, *(other.offset for other in self._scan_keys() if other.index <= key.index)]
+        return replace(key, offset=found[-1])
 
     def _scan_keys(self) -> Iterator[KeyFrame]:
         plate: ChunkHead | None = None

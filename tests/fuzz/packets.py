@@ -9,7 +9,7 @@ from io import BytesIO
 from itertools import pairwise
 
 from pipeline.bitstream import HEADER_BYTES
-from pipeline.bitstream.chunks import HEAD_BYTES, ChunkHead, Kind, parse_head, walk
+from pipeline.bitstream.chunks import HEAD_BYTES, MAX_CHUNK_FRAMES, ChunkHead, Kind, parse_head, walk
 from pipeline.bitstream.header import pack_header, parse_header
 from pipeline.bitstream.keyindex import pack_end, parse_end
 from pipeline.bitstream.parity import protect, repair
@@ -61,8 +61,8 @@ def _parity(head: ChunkHead, payload: bytes) -> None:
 
 
 def _mending(head: ChunkHead, payload: bytes) -> None:
-    """`frames` is how long the damaged part is, before its protection."""
-    mended = repair(payload[: head.frames], payload[head.frames :])
+    """`first` is how long the damaged part is, before its protection."""
+    mended = repair(payload[: head.first], payload[head.first :])
     if repair(mended, protect(mended)) != mended:
         raise AssertionError("what was mended is damaged")
 
@@ -90,7 +90,7 @@ def _seeds() -> tuple[bytes, ...]:
             seeds.append(_input(_PARSER_OF[head.kind], payload, head))
             if head.kind is Kind.PLATE:
                 damaged = bytes(100) + payload[100:]
-                prefix = _PREFIX.pack(_PARSERS.index(_mending), 0, len(damaged), 0)
+                prefix = _PREFIX.pack(_PARSERS.index(_mending), 0, 0, len(damaged))
                 seeds.append(prefix + damaged + protect(payload))
     return tuple(dict.fromkeys(seeds))
 
@@ -110,5 +110,5 @@ def make(rng: random.Random) -> bytes:
 def run(data: bytes) -> None:
     parser, flags, frames, first = _PREFIX.unpack_from(data)
     payload = data[_PREFIX.size :]
-    head = ChunkHead(Kind.FOREGROUND, flags, frames, 0, first, len(payload), 0, _OFFSET)
+    head = ChunkHead(Kind.FOREGROUND, flags, min(frames, MAX_CHUNK_FRAMES), 0, first, len(payload), 0, _OFFSET)
     _PARSERS[parser % len(_PARSERS)](head, payload)
