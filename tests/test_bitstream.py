@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.bitstream import HEADER_BYTES, Fault, ReadPacket, StreamReader, StreamWriter, inspect_stream
 from pipeline.bitstream.chunks import HEAD_BYTES, MARKER, Kind, pack_chunk, walk
 from pipeline.bitstream.header import HAS_FOREGROUND, Header, pack_header, parse_header
+from pipeline.bitstream.keyindex import EndIndex, KeyFrame, pack_end, parse_end
 from pipeline.bitstream.table import OFF_LINE
 from pipeline.bitstream.wire import Cursor, crc32c, put_runs, put_varint, unzigzag, zigzag
 from pipeline.errors import StreamError
@@ -429,6 +430,27 @@ def test_a_damaged_index_is_rebuilt() -> None:
     damaged = data[: start + HEAD_BYTES] + b"\0" + data[start + HEAD_BYTES + 1 :]
     for cut in (data[:start], data[: end - 1], damaged):
         assert StreamReader(BytesIO(cut)).key_frames() == keys
+
+
+def test_a_seek_gets_over_an_index_that_is_wrong() -> None:
+    packets = make_packets(200, gop=20, segment=100)
+    data = write_joint(packets)
+    right = StreamReader(BytesIO(data)).key_frames()
+    start, end = chunks(data, Kind.FOREGROUND)[3]
+    reader = StreamReader(BytesIO(data[:start] + data[end:]))
+    assert [key.index for key in reader.key_frames()] == [0, 20, 40, *range(80, 200, 20)]
+    items = list(reader.packets(right[4]))
+    assert [item.packet for item in items] == packets[80:]
+    items = list(reader.packets(right[3]))
+    assert [item.packet for item in items] == packets[80:]
+    assert [(loss.first, loss.last) for loss in reader.losses] == [(60, 79)]
+
+
+def test_an_index_of_more_than_fits_is_refused() -> None:
+    payload = pack_end(EndIndex(0, (KeyFrame(0, 0, 0, 0, 0),) * 100))
+    assert len(parse_end(payload, 10_000).keys) == 100
+    with pytest.raises(StreamError, match="out of range"):
+        parse_end(payload, 1000)
 
 
 def test_hostile_chunks_are_refused() -> None:

@@ -60,7 +60,7 @@ def parse_end(payload: bytes, offset: int) -> EndIndex:
     if len(payload) < _SIZE_BYTES or payload[-_SIZE_BYTES:] != struct.pack("<I", HEAD_BYTES + len(payload)):
         raise cursor.fail("end chunk does not state its own size")
     frames = cursor.varint(MAX_INDEX)
-    count = cursor.varint(cursor.left // 5)  # an entry has five bytes at least
+    count = cursor.varint(min(cursor.left // 5, offset // HEAD_BYTES))  # five bytes at least, and a chunk each
     keys: list[KeyFrame] = []
     frame = pts = shift = at = 0
     for _ in range(count):

@@ -59,7 +59,7 @@ class Run:
         self._unreadable: tuple[int, ChunkHead] | None = None  # the last chunk, if so, and from which frame on it costs
         self._broken: Fault | None = _NO_KEY  # what the chain is broken by
         self._damage: Fault | None = None  # found since the last foreground chunk
-        self._unread: Fault | None = None  # a background that nobody reads, passed over since the last key frame
+        self._dropped: Fault | None = None  # a background that nobody reads, passed over since the last key frame
         self._no_plate: Fault | None = None
         self._plate_index = -1  # whose plate the decoder has
         self._plate: tuple[int, bytes] = (-1, b"")  # the last one read
@@ -205,10 +205,12 @@ class Run:
         if self._backgrounds is not None:
             return self._backgrounds.match(head, key=key, expected=expected)
         if expected:
-            self._unread = self._unread or Fault(head.first, Layer.BACKGROUND, -1, "there is no background file of it")
+            self._dropped = self._dropped or Fault(
+                head.first, Layer.BACKGROUND, -1, "there is no background file of it"
+            )
         elif key:
-            self._unread = None
-        return [], self._unread
+            self._dropped = None
+        return [], self._dropped
 
     @property
     def _next(self) -> int:

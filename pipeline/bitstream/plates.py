@@ -86,8 +86,9 @@ class Plates:
         self._file.seek(head.offset + HEAD_BYTES)
         distance, protection = parse_parity(self._file.read(head.length), head)
         length = protected_bytes(protection)
-        known = (plate.offset for plate in heads if plate.kind is Kind.PLATE and plate.length == length)
-        place = next(known, max(0, head.offset - distance))  # what stood before may have been cut out
+        place = max(0, head.offset - distance)  # what stood before may have been cut out
+        if heads[0].kind is Kind.PLATE and heads[0].length == length:
+            place = heads[0].offset
         self._file.seek(place + HEAD_BYTES)
         try:
             mended = repair(self._file.read(length), protection)
