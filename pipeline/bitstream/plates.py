@@ -67,15 +67,14 @@ class Plates:
 
     def get(self, index: int) -> bytes:
         """The plate of the segment that frame `index` opened. Raises StreamError if it is lost."""
-        heads = self._directory().pop(index, [])  # not there again if this fails: a hostile file may ask for it often
+        heads = self._directory().get(index, [])
         for head in heads:
             try:
-                plate = self._read(head) if head.kind is Kind.PLATE else self._mend(head, heads)
+                return self._read(head) if head.kind is Kind.PLATE else self._mend(head, heads)
             except StreamError as error:
                 self._report(Fault(index, Layer.FOREGROUND, error.offset, str(error)))
-                continue
-            self._directory()[index] = heads
-            return plate
+        if heads:
+            self._directory()[index] = []  # a hostile file may ask for it often
         raise StreamError(f"the plate of frame {index} is lost", offset=heads[0].offset if heads else -1)
 
     def _read(self, head: ChunkHead) -> bytes:
