@@ -199,11 +199,14 @@ def cells_worth_coding(
     place."""
     kept = np.zeros_like(cells)
     if cells.any():
-        at = Positions.of_cells(cell_tensor(cells, brain.device))
-        residual = at.pick(to_blocks(*picture)) - at.pick(to_blocks(*state.plane))
-        counts = torch.from_numpy(importance.repeat(2, 0).repeat(2, 1)).to(brain.device).flatten()[at.index]
-        chosen = at.select(_worth_coding(brain, _kind(state.layer), residual, counts, q, least_bits))
-        kept[:] = chosen.chosen[0].cpu().numpy().reshape(cells.shape[0], 2, cells.shape[1], 2).any((1, 3))
+        window = brain.window(cells)
+        at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
+        residual = at.pick(to_blocks(*window.of(picture))) - at.pick(to_blocks(*window.of(state.plane)))
+        counts = importance[window.cells].repeat(2, 0).repeat(2, 1)[at.chosen[0].cpu().numpy()]
+        weight = torch.from_numpy(counts).to(brain.device)
+        chosen = at.select(_worth_coding(brain, _kind(state.layer), residual, weight, q, least_bits)).chosen[0]
+        rows, cols = cells[window.cells].shape
+        kept[window.cells] = chosen.cpu().numpy().reshape(rows, 2, cols, 2).any((1, 3))
     return kept
 
 
