@@ -97,10 +97,10 @@ def test_one_bit_of_one_integer_weight_is_noticed(monkeypatch):
     path = STREAMS[0]
     mark = path.read_bytes()[32:40]
     brain = weights.read(weights.available()[mark])
-    layer = brain.nets.entropy_of("foreground").index.out[5]
-    weight = layer.weight.view(-1)
-    place = layer.integer_weight().abs().argmax()
-    weight[place] = (int(layer.integer_weight().view(-1)[place]) ^ 64) / 127
+    index = brain.nets.entropy_of("foreground").index
+    unit = index.hidden[5].integer_bias().argmax()  # one that is active
+    weight = index.out[5].weight
+    weight[0, unit] = (int(index.out[5].integer_weight()[0, unit]) ^ 32) / 127
     monkeypatch.setattr(weights, "load", lambda *_: Brain(brain.nets, brain.tables, brain.device))
     with pytest.raises((StreamError, AssertionError)):
         compare(path, list(decode(path.read_bytes(), device="cpu")))
