@@ -163,6 +163,10 @@ def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     status, out, _ = run(capsys, "store", "ls", store, "--json")
     listed = json.loads(out)["cameras"]["good"]
     assert (status, listed["frames"]) == (0, 4)
+    status, out, _ = run(capsys, "store", "ls", store, "--camera", "good", "--from", 0, "--class", "person", "--json")
+    found = json.loads(out)
+    assert (status, len(found["covered"]["good"]), found["events"]) == (0, 1, [])
+    assert run(capsys, "store", "ls", store, "--camera", "bad")[0] == 2
     for command, more in ((["verify", store], {"losses": []}), (["store", "check", store], {})):
         status, out, _ = run(capsys, *command, "--json")
         assert (status, json.loads(out)) == (0, {"ok": True, "faults": [], **more})

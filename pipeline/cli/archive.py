@@ -30,7 +30,7 @@ from pipeline.cli.stream import fault_line, report_faults
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.store import CameraSummary
+    from pipeline.store import CameraSummary, Event, Span
     from pipeline.types import LayerName
 
 Archive = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of an archive.")]
@@ -44,16 +44,50 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
 
 
-def ls(directory: Archive, as_json: Json = False) -> int:
-    """Cameras of an archive: segments, frames, times, bytes."""
-    from pipeline.store import Store
+Camera = Annotated[str | None, typer.Option(metavar="ID", help="Only this camera.")]
+From = Annotated[str, typer.Option("--from", metavar="T", help="ISO 8601 with a zone, or Unix seconds.")]
+To = Annotated[str, typer.Option("--to", metavar="T", help="The first moment that is not meant.")]
 
+
+def ls(
+    directory: Archive,
+    camera: Camera = None,
+    label: Annotated[str | None, typer.Option("--class", metavar="NAME", help="When this was seen.")] = None,
+    begin: From = "",
+    end: To = "",
+    limit: Annotated[int, typer.Option(min=1, help="Of events.")] = 1000,
+    as_json: Json = False,
+) -> int:
+    """Cameras of an archive: segments, frames, times, bytes. With a time, what of it is recorded; with a class, when it
+    was seen."""
+    from pipeline.store import EVER_US, Store, covered
+
+    from_us, to_us = time_range(begin, end, default=(0, EVER_US))
     with Store(directory, readonly=True) as store:
-        cameras = store.summary()
-    listed: dict[str, Value] = {camera.camera: _plain(camera) for camera in cameras}
-    text = "\n".join(_line(camera) for camera in cameras) or f"{directory}: no cameras yet"
-    emit({"cameras": listed}, as_json=as_json, text=text)
+        cameras = [summary for summary in store.summary() if camera in (None, summary.camera)]
+        if camera is not None and not cameras:
+            raise UsageError(f"camera {camera!r} is not in {directory}")
+        result: dict[str, Value] = {"cameras": {summary.camera: _plain(summary) for summary in cameras}}
+        lines = [_line(summary) for summary in cameras] or [f"{directory}: no cameras yet"]
+        if begin or end:
+            spans = {c.camera: covered(store, c.camera, from_us=from_us, to_us=to_us) for c in cameras}
+            result["covered"] = {name: [asdict(span) for span in found] for name, found in spans.items()}
+            lines = [_span_line(name, span) for name, found in spans.items() for span in found] or ["nothing recorded"]
+        if label is not None:
+            events = store.events(camera, label=label, from_us=from_us, to_us=to_us, limit=limit)
+            result["events"] = [asdict(event) for event in events]
+            lines = [_event_line(event) for event in events] or [f"no {label} was seen"]
+    emit(result, as_json=as_json, text="\n".join(lines))
     return 0
+
+
+def time_range(begin: str, end: str, *, default: tuple[int, int]) -> tuple[int, int]:
+    """`--from` and `--to` in microseconds. Raises UsageError."""
+    from_us = parse_time(begin) if begin else default[0]
+    to_us = parse_time(end) if end else default[1]
+    if to_us <= from_us:
+        raise UsageError(f"--to {end} is not after --from {begin}")
+    return from_us, to_us
 
 
 def _plain(camera: CameraSummary) -> dict[str, Value]:
@@ -65,11 +99,23 @@ def _plain(camera: CameraSummary) -> dict[str, Value]:
 def _line(camera: CameraSummary) -> str:
     if camera.first_wall_us is None or camera.last_wall_us is None:
         return f"{camera.camera}: nothing recorded"
+    aged = f", {camera.foreground} without background, {camera.thin} thinned" if camera.full < camera.segments else ""
     return (
         f"{camera.camera}: {show_time(camera.first_wall_us)} to {show_time(camera.last_wall_us)}, "
-        f"{camera.segments} segments, {camera.frames} frames, foreground {show_bytes(camera.bytes_foreground)}, "
+        f"{camera.segments} segments{aged}, {camera.frames} frames, foreground {show_bytes(camera.bytes_foreground)}, "
         f"background {show_bytes(camera.bytes_background)}"
     )
+
+
+def _span_line(camera: str, span: Span) -> str:
+    return f"{camera}: {show_time(span.from_us)} to {show_time(span.to_us)}, {span.level}"
+
+
+def _event_line(event: Event) -> str:
+    seconds = (event.last_wall_us - event.first_wall_us) / 1e6
+    best = f"best {event.best.score:.2f} at {show_time(event.best_wall_us)}"
+    tracks = f"{event.tracks} track{'s' * (event.tracks > 1)}"
+    return f"{event.camera}: {show_time(event.first_wall_us)}, {seconds:.1f} s, {event.label}, {tracks}, {best}"
 
 
 def check(directory: Archive, as_json: Json = False) -> int:
@@ -86,8 +132,8 @@ def export(
     directory: Archive,
     camera: Annotated[str, typer.Argument(metavar="CAMERA")],
     out: Annotated[Path, typer.Argument(metavar="OUT.mp4")],
-    begin: Annotated[str, typer.Option("--from", metavar="T", help="ISO 8601 with a zone, or Unix seconds.")],
-    end: Annotated[str, typer.Option("--to", metavar="T", help="The first moment that is not shown.")],
+    begin: From,
+    end: To,
     layer: Annotated[str, typer.Option(help="full, or foreground.")] = "full",
     device: Device = "auto",
     threads: Threads = None,
@@ -97,9 +143,7 @@ def export(
     choice(layer, LAYERS, "--layer")
     choice(device, DEVICES, "--device")
     choice(out.suffix.lower(), (".mp4",), "OUT.mp4: the file name's end")
-    from_us, to_us = parse_time(begin), parse_time(end)
-    if to_us <= from_us:
-        raise UsageError(f"--to {end} is not after --from {begin}")
+    from_us, to_us = time_range(begin, end, default=(0, 0))
     from pipeline.store import Store
 
     with Store(directory, readonly=True) as store, replacing(out) as part:

@@ -1,20 +1,49 @@
 """The archive: segment files and their index. schema.sql states what holds, `check` verifies it.
 
-Knows no codec: packets come in coded and go out coded.
+Knows no codec: packets come in coded and go out coded. To show an archive, open a `Store(root, readonly=True)`: it has
+`cameras`, `segments`, `summary`, `detections`, `tracks` and `events`; the functions `covered`, `gaps` and `activity`
+make a timeline of it. All may be called from any thread.
 """
 
 from pipeline.store.check import StoreFault, check, open_segment, read_through
-from pipeline.store.index import CameraSummary, Segment, Store, StoredDetection
+from pipeline.store.index import Store
+from pipeline.store.rows import (
+    EVER_US,
+    GAP_US,
+    Activity,
+    CameraSummary,
+    Event,
+    Level,
+    Pin,
+    Purge,
+    Segment,
+    Span,
+    StoredDetection,
+    StoredTrack,
+)
 from pipeline.store.sink import Sink
+from pipeline.store.timeline import activity, covered, gaps
 
 __all__ = [
+    "EVER_US",
+    "GAP_US",
+    "Activity",
     "CameraSummary",
+    "Event",
+    "Level",
+    "Pin",
+    "Purge",
     "Segment",
     "Sink",
+    "Span",
     "Store",
     "StoreFault",
     "StoredDetection",
+    "StoredTrack",
+    "activity",
     "check",
+    "covered",
+    "gaps",
     "open_segment",
     "read_through",
 ]

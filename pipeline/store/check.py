@@ -14,7 +14,8 @@ from pathlib import Path
 from pipeline.bitstream import Fault, StreamReader
 from pipeline.errors import StreamError
 from pipeline.store.files import LOCK, SEGMENTS, SUFFIX, as_store_error, is_locked
-from pipeline.store.index import Segment, Store
+from pipeline.store.index import Store
+from pipeline.store.rows import Segment
 from pipeline.types import Layer
 
 Examine = Callable[[StreamReader], None]
@@ -37,9 +38,7 @@ def check(store: Store, *, examine: Examine | None = None) -> tuple[StoreFault, 
         faults.extend(_check_segment(store, segment, examine or read_through))
     faults.extend(_strangers(store, segments))
     faults.extend(_overlaps(segments))
-    stray = store.stray_detections()
-    if stray:
-        faults.append(_whole("", f"{stray} detections belong to no segment of their camera"))
+    faults.extend(_whole("", reason) for reason in _index_faults(store))
     return tuple(faults)
 
 
@@ -113,6 +112,30 @@ def _strangers(store: Store, segments: tuple[Segment, ...]) -> Iterator[StoreFau
         if path not in known and path.parent not in busy:
             kind = "segment" if path.suffix in SUFFIX.values() else "stranger"
             yield _whole(str(path.relative_to(store.root)), f"a {kind} that the index does not know")
+
+
+def _index_faults(store: Store) -> Iterator[str]:
+    """What is wrong inside the index."""
+    with store.reading() as database:
+        for table in ("detections", "tracks"):
+            (stray,) = database.execute(
+                f"""SELECT count(*) FROM {table} t LEFT JOIN segments s ON s.number = t.segment
+                WHERE s.number IS NULL OR t.camera != s.camera"""
+            ).fetchone()
+            if stray:
+                yield f"{stray} {table} belong to no segment of their camera"
+        (uncounted,) = database.execute(
+            """SELECT count(*) FROM segments s WHERE (SELECT count(*) FROM detections WHERE segment = s.number) !=
+            (SELECT coalesce(sum(detections), 0) FROM tracks WHERE segment = s.number)"""
+        ).fetchone()
+        if uncounted:
+            yield f"the tracks of {uncounted} segments do not count their detections"
+        (short,) = database.execute(
+            """SELECT count(DISTINCT c.number) FROM cameras c JOIN segments s ON s.camera = c.number
+            WHERE s.last_wall_us - s.first_wall_us > c.longest_us"""
+        ).fetchone()
+        if short:
+            yield f"{short} cameras have segments longer than they know"
 
 
 def _overlaps(segments: tuple[Segment, ...]) -> Iterator[StoreFault]:

@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import BinaryIO
 
 from pipeline.bitstream import StreamWriter
 from pipeline.errors import UsageError
 from pipeline.store.files import as_store_error, create_durable, lock, segment_path, sync, sync_directory
-from pipeline.store.index import Segment, Store
+from pipeline.store.index import Store
+from pipeline.store.rows import GAP_US, Segment
 from pipeline.types import CodedFrame, Layer, Packet, StreamInfo
 
 
@@ -87,6 +89,7 @@ class _OpenSegment:
             sync_directory(self._foreground_path.parent)
         self._failed = False
         self._waiting: list[CodedFrame] = []  # appended, not yet indexed
+        self._wall_us = first.wall_us  # of the last frame indexed
         self._row = Segment(
             number=0, id=stream_id.hex(), camera=camera, epoch=epoch, first_wall_us=first.wall_us,
             last_wall_us=first.wall_us, first_pts_us=first.pts_us, last_pts_us=first.pts_us, frames=0,
@@ -134,14 +137,20 @@ class _OpenSegment:
         _sync_if_grown(self._foreground, self._row.bytes_foreground, sizes[Layer.FOREGROUND])
         written = len(self._waiting) - self._writer.pending
         done, self._waiting = self._waiting[:written], self._waiting[written:]
-        last = done[-1].packet if done else None
         row = replace(
             self._row, frames=self._row.frames + written, bytes_foreground=sizes[Layer.FOREGROUND],
             bytes_background=sizes[Layer.BACKGROUND],
         )  # fmt: skip
-        if last is not None:
-            row = replace(row, last_wall_us=last.wall_us, last_pts_us=last.pts_us)
-        self._row = self._store.commit(row, done)
+        gaps: tuple[tuple[int, int], ...] = ()
+        if done:
+            walls = [self._wall_us, *(coded.packet.wall_us for coded in done)]
+            self._wall_us = walls[-1]
+            gaps = tuple((a, b) for a, b in pairwise(walls) if b - a > GAP_US)
+            row = replace(
+                row, first_wall_us=min(row.first_wall_us, *walls), last_wall_us=max(row.last_wall_us, *walls),
+                last_pts_us=done[-1].packet.pts_us,
+            )  # fmt: skip
+        self._row = self._store.commit(row, done, gaps=gaps)
 
 
 def _sync_if_grown(file: BinaryIO, before: int, after: int) -> None:
