@@ -1,100 +1,270 @@
-"""Training from files to weights: cut, train, stop, go on, export; and what it refuses."""
+"""Training from files to weights: train, stop, go on, fine-tune, export; and what it refuses."""
 
 from __future__ import annotations
 
+import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
+from pipeline.cli import call
 from pipeline.codec import weights
-from pipeline.errors import ConfigError, UsageError
-from pipeline.training.batches import degrade, random_cells
+from pipeline.codec.entropy import IntegerLinear
+from pipeline.codec.nets import Block
+from pipeline.errors import CodecError, ConfigError, UsageError
+from pipeline.training import curve, loop, losses, run
 from pipeline.training.config import load_train
 from pipeline.training.data import SampleSets
 from pipeline.training.loop import Trainer
-from pipeline.training.run import train
-from tests.videos import write_video
+from pipeline.training.run import export_weights, train
+from pipeline.training.state import State, begin_with
+from tests.training_material import CONFIG, write_clip, write_material
 
-CONFIG = """
-images: {0}/images
-clips: {0}/clips
-held_back_clips: ["held*"]
-still_samples: 64
-moving_samples: 8
-validation_samples: 32
-held_back: 32
-batch: 2
-steps: 2
-validate_every: 2
-"""
+OWN = weights.available()[weights.newest()]
 
 
-@pytest.fixture
-def material(tmp_path: Path) -> Path:
-    """A photo and clips of noise, and a configuration that uses them."""
-    rng = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "clips").mkdir()
-    texture = cv2.resize(rng.integers(0, 255, (40, 40, 3), np.uint8), (240, 240))
-    cv2.imwrite(str(tmp_path / "images" / "one.png"), texture)
-    for name in ("a.mkv", "held.mkv"):
-        write_video(tmp_path / "clips" / name, width=224, height=192, times=tuple(range(0, 900, 100)))
-    path = tmp_path / "train.yaml"
-    path.write_text(CONFIG.format(tmp_path))
-    return path
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_material(tmp_path_factory.mktemp("material"))
+
+
+@pytest.fixture(scope="module")
+def cut(material: Path, tmp_path_factory: pytest.TempPathFactory) -> SampleSets:
+    """Samples of the material."""
+    samples = SampleSets(load_train(material, {}), tmp_path_factory.mktemp("cut"), lambda _: None)
+    assert len(samples.still) == 64
+    return samples
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less of what only takes time."""
+    monkeypatch.setattr(losses, "BASIS_SAMPLES", 32)
+    monkeypatch.setattr(run, "_FIT_FRAMES", 4)
+    for module in (loop, curve):
+        monkeypatch.setattr(module, "QUALITIES", (24, 48))
+
+
+def trainer(material: Path, cut: SampleSets, folder: Path, **changes: object) -> Trainer:
+    config = load_train(material, {"from_weights": OWN, **changes})
+    return Trainer(config, "inter", cut, folder=folder, report=lambda _: None)
+
+
+def values(made: Trainer) -> Tensor:
+    """All that a step moves."""
+    moments = [v for state in made.optimiser.state.values() for v in (state["exp_avg"], state["exp_avg_sq"])]
+    return torch.cat([t.detach().flatten() for t in (*made.parameters, *made.average, *moments)])
 
 
 def test_train_stops_goes_on_and_exports(material: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     out, file = tmp_path / "run", tmp_path / "weights" / "w.safetensors"
-    assert train(material, out, changes={"steps": 1}, threads=1, report=lines.append) is None
-    mark = train(material, out, changes={}, threads=1, weights=file, report=lines.append)
-    assert any("resumed at step 1" in line for line in lines)
-    assert mark is not None
+    train(load_train(material, {"steps": 1}), out, families=["inter"], report=lines.append)
+    config = load_train(material, {"report_s": 0})
+    train(config, out, report=lines.append)
+    assert "inter: resumed at step 1" in lines
+    assert any(line.startswith("inter step 2/2") and " left: loss " in line for line in lines)
+    mark = export_weights(config, out, file, report=lines.append)
     brain = weights.load(bytes.fromhex(mark), "cpu", file.parent)
     assert torch.isfinite(torch.cat([p.flatten() for p in brain.nets.parameters()])).all()
-    curve = (out / "inter.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in curve] == ["2"]
+    averages = State.load(out / "intra.pt", torch.device("cpu")).average
+    assert torch.equal(averages[0], next(iter(brain.nets.analysis["intra"].parameters())))
+    assert [row["step"] for row in loop.Curve(out / "inter.csv").rows] == [1, 2]
+    assert (out / "inter.png").stat().st_size > 1000
+    assert not (out / "inter-gain.json").exists()
 
 
-def test_training_goes_on_from_weights(material: Path, tmp_path: Path) -> None:
-    own = weights.available()[weights.newest()]
-    config = load_train(material, {"from_weights": own, "device": "cpu"})
-    samples = SampleSets.prepare(config, tmp_path / "run", lambda _: None)
-    trainer = Trainer(config, "inter", samples, tmp_path / "run", lambda _: None)
-    assert torch.equal(trainer.average[0], next(iter(weights.read(own).nets.analysis["inter"].parameters())))
-    assert all(p.requires_grad for p in trainer.parameters)
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(material: Path, cut: SampleSets, tmp_path: Path) -> None:
+    whole = trainer(material, cut, tmp_path, steps=4)
+    first = trainer(material, cut, tmp_path, steps=4)
+    for _ in range(3):
+        whole._one_step()
+    first._one_step()
+    first._save()
+    second = trainer(material, cut, tmp_path, steps=4)
+    for _ in range(2):
+        second._one_step()
+    assert torch.equal(values(second), values(whole))
+    assert not torch.equal(values(first), values(whole))
 
 
-def test_an_unknown_key_is_named(material: Path) -> None:
-    material.write_text(material.read_text() + "stepz: 3\n")
+def test_an_interrupt_waits_for_the_end_of_the_step(
+    material: Path, cut: SampleSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, made = (trainer(material, cut, tmp_path, steps=4) for _ in range(2))
+    for _ in range(2):
+        whole._one_step()
+    real = loop.family_losses
+
+    def interrupted(*arguments: Any) -> Tensor:
+        if made.step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "family_losses", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made.run()
+    again = trainer(material, cut, tmp_path)
+    assert again.step == 2
+    assert torch.equal(values(again), values(whole))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_states_of_before_are_gone_on_with(material: Path, cut: SampleSets, tmp_path: Path) -> None:
+    """They held all nets, no times, and an optimiser whose steps were not fused."""
+    made = trainer(material, cut, tmp_path)
+    made._one_step()
+    optimiser = made.optimiser.state_dict()
+    for group in optimiser["param_groups"]:
+        group["fused"] = None
+    old = {
+        "step": 1,
+        "nets": made.nets.state_dict(),
+        "average": made.average,
+        "optimiser": optimiser,
+        "numpy": made.batches.rng.bit_generator.state,
+    }
+    torch.save(old, tmp_path / "inter.pt")
+    again = trainer(material, cut, tmp_path)
+    assert torch.equal(values(again), values(made))
+    again._one_step()
+    assert again.step == 2
+
+
+@pytest.mark.parametrize(("factor", "told"), [(torch.inf, "(worst loss inf)"), (torch.nan, "inf)"), (1e9, "e+10)")])
+def test_an_odd_step_changes_nothing_and_is_counted(
+    material: Path, cut: SampleSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, told: str
+) -> None:
+    made = trainer(material, cut, tmp_path)
+    made._one_step()
+    before, sums, real = values(made).clone(), made._sums.clone(), loop.family_losses
+    monkeypatch.setattr(loop, "family_losses", lambda *arguments: real(*arguments) * torch.tensor([factor, 1, 1]))
+    made._one_step()
+    assert torch.equal(made._sums, sums)
+    assert "skipped 1 (worst loss " in made._progress(2, 1.0)
+    assert made._progress(2, 1.0).endswith(told)
+    parameters = sum(p.numel() for p in made.parameters)
+    moved = (values(made) != before).nonzero().squeeze(1)
+    assert ((moved >= parameters) & (moved < 2 * parameters)).all()  # the average nears the parameters, as ever
+    made._save()
+    again = trainer(material, cut, tmp_path).guard
+    assert again.told() == made.guard.told()
+    assert torch.equal(again.recent.nan_to_num(), made.guard.recent.nan_to_num())
+
+
+def test_a_step_reads_nothing_back(
+    material: Path, cut: SampleSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU each of these waits until all that is under way is done."""
+    made = trainer(material, cut, tmp_path)
+
+    def read(tensor: Tensor, *_: object) -> None:
+        raise AssertionError(f"{tuple(tensor.shape)} is read")
+
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
+        monkeypatch.setattr(Tensor, name, read)
+    made._one_step()
+    with pytest.raises(AssertionError, match="is read"):
+        made._progress(1, 1.0)
+
+
+@pytest.fixture
+def tf32() -> Iterator[Any]:
+    """A process that has reduced precision switched on."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+    yield matmul
+    matmul.fp32_precision = before
+
+
+def test_a_step_runs_in_full_precision_and_gives_settings_back(
+    material: Path, cut: SampleSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tf32: Any
+) -> None:
+    seen, real = [], loop.family_losses
+
+    def spied(*arguments: Any) -> Tensor:
+        seen.append((tf32.fp32_precision, torch.is_autocast_enabled("cpu")))
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "family_losses", spied)
+    trainer(material, cut, tmp_path)._one_step()
+    assert seen == [("ieee", True)]
+    assert (tf32.fp32_precision, torch.is_autocast_enabled("cpu")) == ("tf32", False)
+
+
+def test_compiling_leaves_the_index_net_alone(material: Path, cut: SampleSets, tmp_path: Path) -> None:
+    nets = trainer(material, cut, tmp_path, compile=True).nets
+    compiled = {type(m) for m in nets.modules() if m._compiled_call_impl is not None}
+    assert compiled == {Block}
+    assert any(isinstance(m, IntegerLinear) for m in nets.modules())
+
+
+def test_a_latent_beyond_the_stream_is_cut(material: Path, cut: SampleSets, tmp_path: Path) -> None:
+    made = trainer(material, cut, tmp_path)
+    with torch.no_grad():
+        made.nets.analysis["inter"].leave.bias.fill_(1e38)  # type: ignore[union-attr]
+    made._one_step()
+    assert int(made.guard.skipped) == 1
+
+
+def test_fine_tuning_on_clips_alone(material: Path, tmp_path: Path) -> None:
+    """No photos, no clip that is named to be held back: plates stay, and the gain is told."""
+    clips, lines = tmp_path / "my", list[str]()
+    clips.mkdir()
+    write_clip(clips / "door.mkv", seed=3)
+    changes = {"from_weights": OWN, "images": tmp_path / "none", "clips": clips, "rate": 1e-4}
+    config, out, file = load_train(material, changes), tmp_path / "run", tmp_path / "w" / "mine.safetensors"
+    train(config, out, report=lines.append)
+    assert not (out / "intra.pt").exists()
+    gain = json.loads((out / "inter-gain.json").read_text())
+    assert [point["q"] for point in gain["before"]] == list(loop.QUALITIES)
+    assert gain["before"] != gain["after"]
+    assert gain["loss_percent"] == pytest.approx(0, abs=20)
+    assert lines[-1] == f"in all: bits at equal PSNR {gain['bits_at_equal_psnr_percent']:+.1f} %, " + (
+        f"loss {gain['loss_percent']:+.1f} %"
+    )
+    export_weights(config, out, file, report=lines.append)
+    old, new = load_file(OWN), load_file(file)
+    changed = {name.split(".")[1] for name in old if name in new and not torch.equal(old[name], new[name])}
+    assert changed - {"foreground", "background"} == {"inter", "values"}  # the last are the tables'
+
+
+def test_other_data_needs_another_folder(material: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert len(SampleSets(load_train(material, {}), out, lambda _: None).moving) == 8
+    assert len(SampleSets(load_train(material, {"batch": 4}), out, lambda _: None).moving) == 8
+    with pytest.raises(UsageError, match="9 samples, seed 1"):
+        _ = SampleSets(load_train(material, {"moving_samples": 9}), out, lambda _: None).moving
+
+
+def test_weights_of_another_shape_are_refused(material: Path) -> None:
+    with pytest.raises(UsageError, match="enhancement: none"):
+        begin_with(OWN, load_train(material, {"enhancement": "none"}))
+
+
+def test_a_file_that_is_no_state_is_refused(material: Path, cut: SampleSets, tmp_path: Path) -> None:
+    for content in (b"", b"nothing of the kind"):
+        (tmp_path / "inter.pt").write_bytes(content)
+        with pytest.raises(CodecError, match=r"inter\.pt"):
+            trainer(material, cut, tmp_path)
+
+
+def test_settings_are_checked(material: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(CONFIG.format(tmp_path) + "stepz: 3\n")
     with pytest.raises(ConfigError, match="stepz: unknown key"):
-        load_train(material, {})
+        load_train(path, {})
+    with pytest.raises(ConfigError, match="still_samples 64 must be more than held_back 64"):
+        load_train(material, {"held_back": 64})
+    assert call(["train", str(material), "--export-only"]) == 2
 
 
 def test_no_clips_is_wrong_usage(material: Path, tmp_path: Path) -> None:
-    (tmp_path / "clips" / "a.mkv").unlink()
     with pytest.raises(UsageError, match="no training clips"):
-        train(material, tmp_path / "run", changes={}, report=lambda _: None)
-
-
-def test_random_cells_are_never_none() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(200):
-        assert random_cells(rng, np.zeros((8, 8), np.bool_)).any()
-
-
-def test_degraded_references_get_closer_with_quality() -> None:
-    rng = np.random.default_rng(2)
-    smooth = cv2.GaussianBlur(rng.integers(0, 255, (64, 64), np.uint8), (0, 0), 3)
-    planes = tuple(
-        torch.from_numpy(np.ascontiguousarray(p))[None] for p in (smooth, smooth[::2, ::2], smooth[::2, ::2])
-    )
-    errors = [
-        (degrade(planes, torch.tensor([q]), torch.eye(96))[0].float() - planes[0]).square().mean()
-        for q in (20.0, 40.0, 60.0)
-    ]
-    assert errors[0] > errors[1] > errors[2]
+        train(load_train(material, {"clips": tmp_path}), tmp_path / "run", report=lambda _: None)

@@ -1,14 +1,14 @@
 """Samples into batches of layer inputs: random regions, qualities and weights, references that look decoded.
 
-No mask shape is memorised: boxes, blobs, gradients, uniform and changed areas are mixed. The importance map doubles as
-the loss weight, from 1/32 (importance 0) to 1.
+Samples live on the device and batches are drawn there. What is random comes from one generator on the host, the same
+for every device, a batch at a time. The importance map doubles as the loss weight, from 1/32 (importance 0) to 1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -19,6 +19,7 @@ from pipeline.codec.model import Kind, LayerInput, Modes, loss_weight, worth_cod
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.training.data import CORE, MARGIN, Samples
+from pipeline.training.regions import random_choice_of_cells, random_regions
 
 CELLS = CORE // 16
 Planes = tuple[Tensor, Tensor, Tensor]
@@ -30,42 +31,6 @@ class Picture:
 
     planes: Planes
     vectors: Tensor  # (B,CORE/8,CORE/8,2) int64
-
-
-def random_region(rng: np.random.Generator, size: int) -> npt.NDArray[np.float32]:
-    """A smooth or sharp random importance map (size,size) in 0..1."""
-    kind = rng.integers(5)
-    if kind == 0:
-        return np.full((size, size), 1.0, np.float32)
-    if kind == 1:
-        return np.full((size, size), rng.random(), np.float32)
-    if kind == 2:
-        ramp = np.linspace(rng.random(), rng.random(), size, dtype=np.float32)
-        return np.tile(ramp, (size, 1)) if rng.random() < 0.5 else np.tile(ramp[:, None], (1, size))
-    low, high = np.sort(rng.random(2))
-    if kind == 3:
-        area = np.full((size, size), low, np.float32)
-        for _ in range(int(rng.integers(1, 4))):
-            y0, x0 = rng.integers(0, size - 1, 2)
-            h, w = rng.integers(1, size // 2 + 1, 2)
-            area[y0 : y0 + h, x0 : x0 + w] = high
-        return area
-    noise = cv2.resize(rng.random((4, 4), dtype=np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
-    return np.where(noise > 0.5, high, low).astype(np.float32)
-
-
-def random_cells(rng: np.random.Generator, changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which cells a layer codes: changed ones, random regions, or all; never none."""
-    kind = rng.random()
-    if kind < 0.45 and changed.any():
-        cells = changed.copy()
-    elif kind < 0.8:
-        cells = random_region(rng, CELLS) > rng.random()
-    else:
-        cells = np.ones((CELLS, CELLS), np.bool_)
-    if not cells.any():
-        cells[rng.integers(CELLS), rng.integers(CELLS)] = True
-    return cells
 
 
 def core(planes: Planes) -> Planes:
@@ -96,53 +61,69 @@ def degrade(planes: Planes, q: Tensor, basis: Tensor) -> Planes:
 
 
 class Batches:
-    """Draws batches from samples held in memory."""
+    """Draws batches of samples, which are copied to the device once."""
 
     def __init__(self, samples: Samples, *, batch: int, device: torch.device, seed: int) -> None:
-        self.samples, self.batch, self.device = samples, batch, device
+        self.batch, self.device = batch, device
+        self._planes = tuple(torch.from_numpy(a).to(device) for a in (samples.y, samples.u, samples.v))
+        self._vectors = torch.from_numpy(samples.vectors).to(device)
+        self.reseed(seed)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def reseed(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
+
+    def _send(self, values: npt.NDArray[Any]) -> Tensor:
+        """To the device; from pinned memory, so that the host does not wait for it."""
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def draw(self, chosen: npt.NDArray[np.int64] | None = None) -> list[Picture]:
         """The time steps of a batch; random samples, mirrored and darkened at random, unless `chosen` names them."""
-        rng, s = self.rng, self.samples
-        random = chosen is None
-        index = rng.integers(0, len(s), self.batch) if chosen is None else chosen
-        arrays = [torch.from_numpy(a[index]).to(self.device) for a in (s.y, s.u, s.v)]
-        vectors = torch.from_numpy(s.vectors[index].astype(np.int64)).to(self.device)
+        rng, random = self.rng, chosen is None
+        index = self._send(rng.integers(0, len(self), self.batch) if chosen is None else chosen)
+        y, u, v = (plane[index] for plane in self._planes)
+        vectors = self._vectors[index].long()
         if random and rng.random() < 0.5:
-            arrays = [a.flip(-1) for a in arrays]
-            vectors = vectors.flip(3) * vectors.new_tensor([1, -1])
+            y, u, v, vectors = y.flip(-1), u.flip(-1), v.flip(-1), vectors.flip(3)
+            vectors[..., 1].neg_()
         if random and rng.random() < 0.2:
-            gain = float(rng.uniform(0.4, 1.0))
-            arrays[0] = (arrays[0].float() * gain).round().to(torch.uint8)
-        times = arrays[0].shape[1]
+            y = (y.float() * float(rng.uniform(0.4, 1.0))).round().to(torch.uint8)
         still = vectors.new_zeros(len(index), CORE // 8, CORE // 8, 2)
-        return [
-            Picture(tuple(a[:, t] for a in arrays), vectors[:, t - 1] if t else still)  # type: ignore[arg-type]
-            for t in range(times)
-        ]
+        return [Picture((y[:, t], u[:, t], v[:, t]), vectors[:, t - 1] if t else still) for t in range(y.shape[1])]
 
     def qualities(self, count: int) -> Tensor:
         """One quality a sample, integers as float32; the ends are rarer."""
         low, high = self.rng.random((2, count))
-        q = np.floor((0.8 * low + 0.2 * high) * QUALITIES)
-        return torch.from_numpy(q.astype(np.float32)).to(self.device)
+        return self._send(np.floor((0.8 * low + 0.2 * high) * QUALITIES).astype(np.float32))
 
     def cells(self, now: Picture, reference: Planes) -> Tensor:
-        """Coded cells (B,CELLS,CELLS)."""
+        """Coded cells (B,CELLS,CELLS): changed ones, random regions, or all; never none."""
         difference = (core(now.planes)[0].int() - core(reference)[0].int()).abs().float()
-        energy = torch.nn.functional.avg_pool2d(difference[:, None], 16)[:, 0].cpu().numpy()
-        chosen = [random_cells(self.rng, e > max(2.0, float(np.quantile(e, 0.6)))) for e in energy]
-        return torch.from_numpy(np.stack(chosen)).to(self.device)
+        energy = torch.nn.functional.avg_pool2d(difference[:, None], 16)[:, 0]
+        usual = torch.quantile(energy.flatten(1), 0.6, dim=1).view(-1, 1, 1)
+        changed = energy > usual.clamp(min=2.0)
+        if_changed, other, spare = map(self._send, random_choice_of_cells(self.rng, len(energy), CELLS))
+        cells = torch.where(if_changed & _any(changed), changed, other)
+        return cells | (spare & ~_any(cells))
 
     def importance(self, count: int, kind: Kind) -> Tensor:
         """(B,rows,cols,1) at latent resolution. Background layers are mostly of low importance."""
-        maps = np.stack([random_region(self.rng, CORE // 8) for _ in range(count)])
+        maps = random_regions(self.rng, count, CORE // 8)
         if kind == "background":
-            maps = maps * self.rng.uniform(0, 1, (count, 1, 1)).astype(np.float32)
+            maps *= self.rng.random((count, 1, 1), dtype=np.float32)
         elif self.rng.random() < 0.5:
             maps = np.ones_like(maps)
-        return torch.from_numpy(maps)[..., None].to(self.device)
+        return self._send(maps[..., None])
+
+
+def _any(cells: Tensor) -> Tensor:
+    """(B,1,1): whether a map has a cell."""
+    return cells.flatten(1).any(1).view(-1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +159,7 @@ def moving_input(
     reference: Planes,
     plate: Planes,
     *,
-    cells: Tensor,
+    at: Positions,
     importance: Tensor,
     q: Tensor,
     last: Last,
@@ -186,9 +167,8 @@ def moving_input(
     basis: Tensor,
     least_bits: float,
 ) -> Moving:
-    """Each cell takes the best of the plane in place, the plane moved, and the plate; positions that are worth it are
-    coded, see `worth_coding`, which has `basis` and `least_bits`."""
-    at = Positions.of_cells(cells)
+    """Each cell takes the best of the plane in place, the plane moved, and the plate; of the positions `at` those that
+    are worth it are coded, see `worth_coding`, which has `basis` and `least_bits`."""
     picture = torch.div(at.index, at.rows * at.cols, rounding_mode="floor")
     row, col = at.row + MARGIN // 8, at.col + MARGIN // 8
     moved = at.pick(now.vectors)
@@ -210,8 +190,9 @@ def moving_input(
     split = (_cell_sum((vector - _cell_first(vector, at)).abs().sum(1).float(), at) > 0).long()
     modes = Modes(mode, vector, split, at.pick(last.coded)[:, 0], torch.full_like(mode, age))
     step, weight = step_size(q)[picture], loss_weight(at.pick(importance)[:, 0])
-    kept = worth_coding(blocks - prediction, basis, step, weight, least_bits=least_bits)
-    kept[0] = True  # so that a batch is never empty
+    worth = worth_coding(blocks - prediction, basis, step, weight, least_bits=least_bits)
+    worth[0] = True  # so that a batch is never empty
+    kept = worth.nonzero().squeeze(1)  # once: every use of a mask as an index makes the host wait for the device
     coded = at.select(kept)
     grid = to_blocks(*core(reference))
     shown = grid.view(-1, grid.shape[-1]).index_copy(0, at.index, prediction).view_as(grid)

@@ -1,11 +1,11 @@
-"""What a training run is made of: `configs/train/*.yaml`."""
+"""What a training run is made of: `configs/train/*.yaml`. docs/training.md says what each key does."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.config import validate
 
@@ -19,7 +19,8 @@ class TrainConfig(BaseModel):
 
     images: Path  # a folder of photos
     clips: Path  # a folder of clips from cameras that stand still
-    held_back_clips: tuple[str, ...] = ()  # file names, or patterns of them, for validation only
+    held_back_clips: tuple[str, ...] = ()  # file names, or patterns of them, for validation only; see `Material`
+    clip_frames: int = Field(default=400, ge=20)  # of each clip, its first
     still_samples: int = Field(default=6000, ge=64)
     moving_samples: int = Field(default=7000, ge=8)
     validation_samples: int = Field(default=128, ge=VALIDATION_BATCH)
@@ -27,17 +28,24 @@ class TrainConfig(BaseModel):
     from_weights: Path | None = None  # begin with these weights, where no earlier run is found
     device: str = "cpu"
     bf16: bool = True
+    compile: bool = False
     batch: int = Field(default=8, ge=1)
     steps: int = Field(default=60_000, ge=1)
     minutes: float = Field(default=1e9, gt=0)  # stop after this long; a later run goes on from the saved state
     rate: float = Field(default=1e-3, gt=0)
     clip: float = Field(default=200.0, gt=0)  # of the gradient norm; 30 to 100 is usual
     average: float = Field(default=0.999, ge=0, lt=1)  # of the weights, exponentially
-    held_back: int = Field(default=128, ge=VALIDATION_BATCH)  # still samples kept for validation
+    held_back: int = Field(default=128, ge=VALIDATION_BATCH)  # of the still samples, for validation only
     seed: int = 1
     save_s: float = 180.0
     report_s: float = 20.0
     validate_every: int = 1000
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> TrainConfig:
+        if self.still_samples <= self.held_back:
+            raise ValueError(f"still_samples {self.still_samples} must be more than held_back {self.held_back}")
+        return self
 
 
 def load_train(path: Path, changes: dict[str, object]) -> TrainConfig:

@@ -6,29 +6,27 @@ sample is one crop. All are 8-bit 4:2:0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from pipeline.codec.motion import FlowSearch
-from pipeline.color import frame_from_rgb
-from pipeline.config import SourceConfig
-from pipeline.errors import SourceError, UsageError
-from pipeline.source import open_source
+from pipeline.errors import UsageError
 from pipeline.training.config import TrainConfig
-from pipeline.types import CELL, Frame
+from pipeline.training.footage import U8, Clip, Material, Yuv, read_photo
 
 TIMES = 4  # frames of a moving sample
 CORE = 128
 MARGIN = 24  # luma pixels around the core that motion may reach into
 CROP = CORE + 2 * MARGIN
 REACH = (MARGIN - 8) * 4  # largest vector in quarter pixels: the filter needs some of the margin
-
-U8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +42,21 @@ class Samples:
     def __len__(self) -> int:
         return len(self.y)
 
+    @classmethod
+    def cut(cls, crops: Iterable[Sequence[Yuv]], count: int, times: int) -> Samples:
+        """Samples of `count` crops of `times` frames each. Filled one by one: crops are views that hold whole clips."""
+        half = CROP // 2
+        shapes = (count, times, CROP, CROP), (count, times, half, half), (count, times, half, half)
+        y, u, v = (np.empty(shape, np.uint8) for shape in shapes)
+        for number, crop in enumerate(crops):
+            for time, frame in enumerate(crop):
+                y[number, time], u[number, time], v[number, time] = frame
+        return cls(y, u, v, _vectors(y))
+
+    def part(self, where: slice) -> Samples:
+        """Some of the samples, as views."""
+        return Samples(self.y[where], self.u[where], self.v[where], self.vectors[where])
+
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial.npz")
@@ -56,31 +69,28 @@ class Samples:
             return cls(pack["y"], pack["u"], pack["v"], pack["vectors"])
 
 
-Yuv = tuple[U8, U8, U8]
+def joined(parts: Sequence[Samples]) -> Samples:
+    """One after the other."""
+    y, u, v = (np.concatenate([getattr(part, name) for part in parts]) for name in ("y", "u", "v"))
+    return Samples(y, u, v, np.concatenate([part.vectors for part in parts]))
 
 
-def read_clip(path: Path, *, halve_from: int = 720, most: int = 400) -> list[Yuv]:
-    """The first frames of a clip, cut to whole cells; those of `halve_from` rows or more are halved, so that source
-    artefacts average out. Raises SourceError."""
-    config = SourceConfig(url=str(path), frames=most)
-    with open_source(config) as source:
-        halve = source.height >= halve_from
-    with open_source(config.model_copy(update={"halve": halve})) as source:
-        return [_whole_cells(frame) for frame in source]
+def _vectors(luma: U8) -> npt.NDArray[np.int8]:
+    """Block vectors between the frames of each sample (N,T,CROP,CROP), found by as many threads as torch has."""
+    count, times = luma.shape[:2]
+    found = np.zeros((count, times - 1, CORE // 8, CORE // 8, 2), np.int8)
+    edge, workers = MARGIN // 8, torch.get_num_threads()
 
+    def search(first: int) -> None:
+        flow = FlowSearch()
+        for number in range(first, count, workers):
+            for time in range(1, times):
+                medians = flow.block_medians(luma[number, time], luma[number, time - 1])
+                found[number, time - 1] = np.clip(medians[edge:-edge, edge:-edge], -REACH, REACH)
 
-def _whole_cells(frame: Frame) -> Yuv:
-    h, w = frame.height // CELL * CELL, frame.width // CELL * CELL
-    half = slice(h // 2), slice(w // 2)
-    return frame.y[:h, :w].copy(), frame.u[half].copy(), frame.v[half].copy()
-
-
-def read_photo(path: Path) -> Yuv:
-    """A photo as 4:2:0, BT.601 full range as JPEG has it, cut to whole cells. Raises SourceError."""
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise SourceError(f"{path}: not an image")
-    return _whole_cells(frame_from_rgb(np.ascontiguousarray(bgr[..., ::-1]), 0, 0, 0, matrix=6, full_range=True))
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(search, range(workers)))
+    return found
 
 
 def _crop(frame: Yuv, top: int, left: int) -> Yuv:
@@ -93,8 +103,7 @@ def _busy_place(first: U8, last: U8, rng: np.random.Generator, tries: int) -> tu
     """Of some random crops the one where most changes: static ones teach little."""
     best, place = -1.0, (0, 0)
     for _ in range(tries):
-        top = int(rng.integers(0, (first.shape[0] - CROP) // 2 + 1)) * 2
-        left = int(rng.integers(0, (first.shape[1] - CROP) // 2 + 1)) * 2
+        top, left = _place(first, rng)
         window = slice(top, top + CROP, 2), slice(left, left + CROP, 2)
         change = float(np.abs(first[window].astype(np.int16) - last[window]).mean())
         if change > best:
@@ -102,92 +111,147 @@ def _busy_place(first: U8, last: U8, rng: np.random.Generator, tries: int) -> tu
     return place
 
 
-def _vectors(frames: Sequence[Yuv], flow: FlowSearch) -> npt.NDArray[np.int8]:
-    edge = MARGIN // 8
-    found = []
-    for current, reference in zip(frames[1:], frames[:-1], strict=True):
-        medians = flow.block_medians(np.ascontiguousarray(current[0]), np.ascontiguousarray(reference[0]))
-        found.append(np.clip(medians[edge:-edge, edge:-edge], -REACH, REACH))
-    return np.stack(found).astype(np.int8)
+def _place(luma: U8, rng: np.random.Generator) -> tuple[int, int]:
+    """Top and left of a random crop, even."""
+    height, width = luma.shape
+    return int(rng.integers(0, (height - CROP) // 2 + 1)) * 2, int(rng.integers(0, (width - CROP) // 2 + 1)) * 2
 
 
-def _stack(crops: list[list[Yuv]], vectors: list[npt.NDArray[np.int8]]) -> Samples:
-    planes = [np.stack([np.stack([frame[i] for frame in crop]) for crop in crops]) for i in range(3)]
-    return Samples(planes[0], planes[1], planes[2], np.stack(vectors))
+def _frames(clip: Clip, most: int) -> list[Yuv]:
+    """A clip's frames. Raises UsageError where they are too few or too small to cut from."""
+    frames = clip.frames(most)
+    if len(frames) < TIMES:
+        part = {"whole": "frames", "early": "frames to train on", "late": "frames to hold back (the last fifth)"}
+        raise UsageError(f"{clip.path}: {len(frames)} {part[clip.part]}, needed are {TIMES}")
+    height, width = frames[0][0].shape
+    if min(height, width) < CROP:
+        raise UsageError(f"{clip.path}: pictures of {width}x{height} whole cells, needed are {CROP}x{CROP}")
+    return frames
 
 
-def cut_clips(clips: Sequence[Path], count: int, seed: int) -> Samples:
-    """`count` moving samples, spread evenly over the clips. Gaps of 1 to 3 frames imitate other frame rates."""
+def cut_clips(clips: Sequence[Clip], count: int, *, most: int, seed: int) -> Samples:
+    """`count` moving samples of the clips' first `most` frames, spread evenly over the clips. Gaps of 1 to 3 frames
+    imitate other frame rates. Raises SourceError, UsageError."""
     rng = np.random.default_rng(seed)
-    flow = FlowSearch()
-    crops: list[list[Yuv]] = []
-    vectors: list[npt.NDArray[np.int8]] = []
-    for number, path in enumerate(clips):
-        frames = read_clip(path)
-        share = count // len(clips) + (number < count % len(clips))
-        for _ in range(share):
-            gap = min(int(rng.choice([1, 1, 1, 2, 3])), (len(frames) - 1) // (TIMES - 1))
-            start = int(rng.integers(len(frames) - (TIMES - 1) * gap))
-            times = [frames[start + k * gap] for k in range(TIMES)]
-            top, left = _busy_place(times[0][0], times[-1][0], rng, tries=6)
-            crop = [_crop(f, top, left) for f in times]
-            crops.append(crop)
-            vectors.append(_vectors(crop, flow))
-    return _stack(crops, vectors)
+
+    def crops() -> Iterator[list[Yuv]]:
+        for number, clip in enumerate(clips):
+            frames = _frames(clip, most)
+            for _ in range(count // len(clips) + (number < count % len(clips))):
+                gap = min(int(rng.choice([1, 1, 1, 2, 3])), (len(frames) - 1) // (TIMES - 1))
+                start = int(rng.integers(len(frames) - (TIMES - 1) * gap))
+                times = [frames[start + k * gap] for k in range(TIMES)]
+                top, left = _busy_place(times[0][0], times[-1][0], rng, tries=6)
+                yield [_crop(f, top, left) for f in times]
+
+    return Samples.cut(crops(), count, TIMES)
 
 
-def cut_photos(photos: Sequence[Path], clips: Sequence[Path], count: int, seed: int) -> Samples:
-    """`count` still samples: four of five from photos (at full or half size), the rest from frames of the clips."""
+def cut_stills(photos: Sequence[Path], clips: Sequence[Clip], count: int, *, most: int, seed: int) -> Samples:
+    """`count` still samples: four of five from photos, the rest from frames of the clips. Raises SourceError,
+    UsageError."""
     rng = np.random.default_rng(seed)
-    crops: list[list[Yuv]] = []
-    for frame in _still_frames(photos, clips, count, rng):
-        top = int(rng.integers(0, (frame[0].shape[0] - CROP) // 2 + 1)) * 2
-        left = int(rng.integers(0, (frame[0].shape[1] - CROP) // 2 + 1)) * 2
-        crops.append([_crop(frame, top, left)])
-    nothing = np.zeros((0, CORE // 8, CORE // 8, 2), np.int8)
-    return _stack(crops, [nothing] * len(crops))
+    crops = ([_crop(frame, *_place(frame[0], rng))] for frame in _still_frames(photos, clips, count, most, rng))
+    return Samples.cut(crops, count, 1)
 
 
-def _still_frames(photos: Sequence[Path], clips: Sequence[Path], count: int, rng: np.random.Generator) -> Iterator[Yuv]:
+def _still_frames(
+    photos: Sequence[Path], clips: Sequence[Clip], count: int, most: int, rng: np.random.Generator
+) -> Iterator[Yuv]:
     usable = [f for f in (read_photo(p) for p in photos) if min(f[0].shape) >= CROP]
-    for _ in range(count * 4 // 5):
-        yield usable[int(rng.integers(len(usable)))]
+    if not usable:
+        raise UsageError(f"no photo of at least {CROP}x{CROP} pixels among {len(photos)}")
     left = count - count * 4 // 5
-    for path in clips:
-        frames = read_clip(path, most=200)
-        for _ in range(-(-left // len(clips))):
+    for _ in range(count - left):
+        yield usable[int(rng.integers(len(usable)))]
+    for number, clip in enumerate(clips):
+        share = left // len(clips) + (number < left % len(clips))
+        frames = _frames(clip, most) if share else []
+        for _ in range(share):
             yield frames[int(rng.integers(len(frames)))]
 
 
-@dataclass(frozen=True, slots=True)
 class SampleSets:
-    """What a run trains on and is validated on."""
+    """What a run trains on and is validated on: loaded from `folder`, or cut first where it is not there yet, when
+    asked for.
 
-    still: Samples
-    moving: Samples
-    validation: Samples
+    Beside the samples stands what they were cut from. Raises UsageError when there is nothing to cut from, or when
+    `folder` holds samples of other data.
+    """
 
-    @classmethod
-    def prepare(cls, config: TrainConfig, folder: Path, report: Callable[[str], None]) -> SampleSets:
-        """Load the run's samples from `folder`; cut them first where they are not there yet. Raises UsageError when
-        there is nothing to cut from."""
-        clips = sorted(p for p in config.clips.glob("*") if p.is_file())
-        held = [p for p in clips if any(p.match(pattern) for pattern in config.held_back_clips)]
-        clips = [p for p in clips if p not in held]
-        photos = sorted(p for p in config.images.glob("*") if p.is_file())
-        for what, found in (("training clips", clips), ("held-back clips", held), ("images", photos)):
-            if not found:
-                raise UsageError(f"no {what} in {config.clips if 'clips' in what else config.images}")
-        cuts: dict[str, Callable[[], Samples]] = {
-            "still": lambda: cut_photos(photos, clips, config.still_samples, config.seed),
-            "moving": lambda: cut_clips(clips, config.moving_samples, config.seed),
-            "validation": lambda: cut_clips(held, config.validation_samples, config.seed),
-        }
-        sets = []
-        for name, cut in cuts.items():
-            path = folder / f"{name}.npz"
-            if not path.exists():
-                report(f"cutting samples: {name}")
-                cut().save(path)
-            sets.append(Samples.load(path))
-        return cls(*sets)
+    def __init__(self, config: TrainConfig, folder: Path, report: Callable[[str], None]) -> None:
+        self._config, self._folder, self._report = config, folder, report
+        self.material = Material.find(config)
+
+    @cached_property
+    def still(self) -> Samples:
+        return self._set("still", self._cut_stills)
+
+    @property
+    def still_parts(self) -> tuple[Samples, Samples]:
+        """Those to train on, and the last `held_back`."""
+        border = len(self.still) - self._config.held_back
+        return self.still.part(slice(border)), self.still.part(slice(border, None))
+
+    @cached_property
+    def moving(self) -> Samples:
+        config, clips = self._config, self.material.clips
+        return self._set(
+            "moving", lambda: cut_clips(clips, config.moving_samples, most=config.clip_frames, seed=config.seed)
+        )
+
+    @cached_property
+    def validation(self) -> Samples:
+        """Moving samples that are not trained on."""
+        config, clips = self._config, self.material.held_clips
+        return self._set(
+            "validation", lambda: cut_clips(clips, config.validation_samples, most=config.clip_frames, seed=config.seed)
+        )
+
+    def _cut_stills(self) -> Samples:
+        config, found = self._config, self.material
+        if not found.photos:
+            raise UsageError(f"no images in {config.images}; without them only the inter family can be fine-tuned")
+        parts = (
+            (found.photos, found.clips, config.still_samples - config.held_back),
+            (found.held_photos, found.held_clips, config.held_back),
+        )
+        return joined([cut_stills(*part, most=config.clip_frames // 2, seed=config.seed) for part in parts])
+
+    def _set(self, name: str, cut: Callable[[], Samples]) -> Samples:
+        path = self._folder / f"{name}.npz"
+        if path.exists():
+            self._check(name)
+            return Samples.load(path)
+        self._report(f"cutting samples: {name}")
+        samples = cut()
+        samples.save(path)
+        self._sources.write_text(json.dumps(self._recorded() | {name: self._origin(name)}, indent=1))
+        return samples
+
+    @property
+    def _sources(self) -> Path:
+        return self._folder / "samples.json"
+
+    def _recorded(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = json.loads(self._sources.read_text()) if self._sources.exists() else {}
+        return found
+
+    def _origin(self, name: str) -> list[str]:
+        """Whatever decides what a set of samples is, a line each."""
+        config, found = self._config, self.material
+        clips = {"still": found.clips + found.held_clips, "moving": found.clips, "validation": found.held_clips}[name]
+        count = getattr(config, f"{name}_samples")
+        lines = [f"{count} samples, seed {config.seed}, {config.clip_frames} frames a clip"]
+        lines += [f"{clip.path.name} {clip.part}" for clip in clips]
+        return [*lines, f"{len(found.photos)} photos, held back {config.held_back}"] if name == "still" else lines
+
+    def _check(self, name: str) -> None:
+        """Samples of other data under the same name would be trained on without a word. Those of before this record
+        was kept are taken as they are."""
+        was, wanted = self._recorded().get(name), self._origin(name)
+        if was is not None and was != wanted:
+            other = ", ".join(
+                [line for line in was if line not in wanted] + [line for line in wanted if line not in was]
+            )
+            raise UsageError(f"{self._folder} has {name} samples of other data ({other}): choose another folder")

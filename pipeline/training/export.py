@@ -14,42 +14,45 @@ from pipeline.codec.layer import Brain
 from pipeline.codec.model import CodecNets
 from pipeline.codec.tables import Counts, Tables, fit, initial_tables
 from pipeline.config import DetectorConfig, MaskConfig
+from pipeline.errors import UsageError
 from pipeline.track import RoiStage
 from pipeline.training.config import TrainConfig
-from pipeline.training.data import Yuv
-from pipeline.training.loop import FAMILIES, family_kinds, family_parameters
+from pipeline.training.footage import Yuv
+from pipeline.training.losses import FAMILIES, family_parameters, family_state
+from pipeline.training.state import State, begin_with
 from pipeline.types import Frame
 
 QUALITIES = (30.0, 50.0, 75.0)
 
 
 def merge(folder: Path, config: TrainConfig) -> CodecNets:
-    """The averaged weights of `folder`/intra.pt and inter.pt in one module."""
-    nets = CodecNets(enhancement=config.enhancement)
+    """The averaged weights of `folder`/intra.pt and inter.pt in one module. A family that was not trained is that of
+    `from_weights`. Raises UsageError where there is neither."""
+    start = config.from_weights
+    nets = CodecNets(enhancement=config.enhancement) if start is None else begin_with(start, config)
     for family in FAMILIES:
-        state = torch.load(folder / f"{family}.pt", map_location="cpu", weights_only=True)
-        own = CodecNets(enhancement=config.enhancement)
-        own.load_state_dict(state["nets"])
+        path = folder / f"{family}.pt"
+        if not path.exists():
+            if start is None:
+                raise UsageError(f"no {path}: train the {family} family first, or give weights to take it from")
+            continue
+        state, own = State.load(path, torch.device("cpu")), CodecNets(enhancement=config.enhancement)
+        state.fill(own, family)
         with torch.no_grad():
-            for parameter, value in zip(family_parameters(own, family), state["average"], strict=True):
+            for parameter, value in zip(family_parameters(own, family), state.average, strict=True):
                 parameter.copy_(value)
-        prefixes = [f"analysis.{family}.", f"entropy.{family}."] + [f"synthesis.{k}." for k in family_kinds(family)]
-        nets.load_state_dict({k: v for k, v in own.state_dict().items() if k.startswith(tuple(prefixes))}, strict=False)
+        nets.load_state_dict(family_state(own.state_dict(), family), strict=False)
     return nets.eval().requires_grad_(False)
 
 
-def fit_tables(nets: CodecNets, clips: Iterable[list[Yuv]], *, rounds: int = 1) -> Tables:
-    """Encode clips at several qualities, count, fit, and again: the quantiser's choices depend on the tables' shape."""
-    tables = initial_tables()
-    clips = list(clips)
-    for _ in range(rounds):
-        counts: Counts = {}
-        brain = replace(Brain(nets, tables, torch.device("cpu")), counts=counts)
-        for frames in clips:
-            for quality in QUALITIES:
-                _encode(brain, frames, quality)
-        tables = fit(initial_tables(), counts)
-    return tables
+def fit_tables(nets: CodecNets, clips: Iterable[list[Yuv]], *, start: Tables) -> Tables:
+    """Encode clips at several qualities with some tables, count, and fit those to it."""
+    counts: Counts = {}
+    brain = replace(Brain(nets, start, torch.device("cpu")), counts=counts)
+    for frames in clips:
+        for quality in QUALITIES:
+            _encode(brain, frames, quality)
+    return fit(start, counts)
 
 
 def _encode(brain: Brain, frames: list[Yuv], quality: float) -> None:
@@ -62,6 +65,8 @@ def _encode(brain: Brain, frames: list[Yuv], quality: float) -> None:
 
 
 def export(folder: Path, config: TrainConfig, clips: Iterable[list[Yuv]], out: Path) -> bytes:
-    """Write the weights file; returns its fingerprint."""
+    """Write the weights file; returns its fingerprint. After fine-tuning the tables are those that it began with,
+    fitted further: one's own footage is little to fit rare contexts to."""
     nets = merge(folder, config)
-    return weights.save(out, nets, fit_tables(nets, clips), {"enhancement": config.enhancement})
+    start = initial_tables() if config.from_weights is None else weights.read(config.from_weights).tables
+    return weights.save(out, nets, fit_tables(nets, clips, start=start), {"enhancement": config.enhancement})

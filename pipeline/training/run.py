@@ -6,40 +6,37 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.codec.weights import available
-from pipeline.training.config import load_train
-from pipeline.training.data import SampleSets, read_clip
-from pipeline.training.export import export
-from pipeline.training.loop import FAMILIES, Trainer
+from pipeline.training.config import TrainConfig
+from pipeline.training.data import SampleSets
+from pipeline.training.footage import Material, read_clip
+from pipeline.training.loop import Trainer
+from pipeline.training.losses import FAMILIES
 
 _FIT_FRAMES = 24  # of each clip, for the entropy coder's tables
+Report = Callable[[str], None]
 
 
-def train(
-    config_path: Path,
-    folder: Path,
-    *,
-    changes: dict[str, object],
-    families: Sequence[str] = FAMILIES,
-    threads: int | None = None,
-    weights: Path | None = None,
-    report: Callable[[str], None],
-) -> str | None:
-    """Train the families in `folder` (where an earlier run goes on). With `weights`, then export to that file and
-    return its fingerprint in hex. Raises ConfigError, UsageError, SourceError."""
-    if threads is not None:
-        import torch
+def train(config: TrainConfig, folder: Path, *, families: Sequence[str] | None = None, report: Report) -> None:
+    """Train the families in `folder`, where an earlier run goes on. Without `families`: both, or inter alone where
+    weights are fine-tuned and there are no photos. Raises UsageError, SourceError, CodecError."""
+    samples = SampleSets(config, folder, report)
+    if families is None and config.from_weights is not None and not samples.material.photos:
+        report(f"no images in {config.images}: plates keep the nets of {config.from_weights}")
+        families = ("inter",)
+    # All are made before the first is run: what is missing shows at once, not after hours.
+    trainers = [Trainer(config, family, samples, folder=folder, report=report) for family in families or FAMILIES]
+    for trainer in trainers:
+        trainer.run()
 
-        torch.set_num_threads(threads)
-    config = load_train(config_path, changes)
-    samples = SampleSets.prepare(config, folder, report)
-    for family in families:
-        Trainer(config, family, samples, folder, report).run()
-    if weights is None:
-        return None
-    clips = [p for p in sorted(config.clips.glob("*")) if p.is_file()]
-    used = [p for p in clips if not any(p.match(pattern) for pattern in config.held_back_clips)]
+
+def export_weights(config: TrainConfig, folder: Path, weights: Path, *, report: Report) -> str:
+    """Write what was trained in `folder` to a weights file; returns its fingerprint in hex. Raises UsageError,
+    SourceError, CodecError."""
+    from pipeline.training.export import export  # it encodes, which needs a tracker that training does not
+
     report("fitting the entropy coder's tables")
-    mark = export(folder, config, [read_clip(p, most=_FIT_FRAMES) for p in used], weights)
+    clips = (read_clip(clip.path, most=_FIT_FRAMES) for clip in Material.find(config).clips)
+    mark = export(folder, config, clips, weights)
     if mark not in available(weights.parent):
         raise RuntimeError(f"{weights} was written but is not found again")
     return mark.hex()
