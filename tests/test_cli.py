@@ -182,10 +182,14 @@ def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert status == 1
     assert ".fg" in out
     status, out, _ = run(capsys, "verify", store, "--json")
+    assert run(capsys, "store", "check", store)[0] == 1
     (loss,) = json.loads(out)["losses"]
     assert list(loss) == ["first", "last", "layer", "offset", "reason"]
     assert (loss["first"], loss["last"], loss["layer"]) == (0, -1, "foreground")
     assert ".fg: chunk cut off" in loss["reason"]
+    status, out, err = run(capsys, "store", "check", store, "--repair", "--json")
+    assert (status, json.loads(out)["ok"]) == (0, True)
+    assert err.startswith("fovea: mended: ")
 
 
 def test_a_camera_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

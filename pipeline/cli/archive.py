@@ -118,11 +118,19 @@ def _event_line(event: Event) -> str:
     return f"{event.camera}: {show_time(event.first_wall_us)}, {seconds:.1f} s, {event.label}, {tracks}, {best}"
 
 
-def check(directory: Archive, as_json: Json = False) -> int:
+def check(
+    directory: Archive,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Put right what can be; the rest goes to quarantine/.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
     """Verify an archive's promises: index against files, sizes, checksums, order. One line a fault."""
-    from pipeline.store import Store
+    from pipeline.store import Store, repair
     from pipeline.store import check as find_faults
 
+    for mended in repair(directory) if mend else ():
+        say(f"fovea: mended: {directory / mended.path}: {mended.what}")
     with Store(directory, readonly=True) as store:
         faults = find_faults(store)
     return report_faults(directory, faults, as_json=as_json)

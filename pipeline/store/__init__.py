@@ -7,6 +7,7 @@ make a timeline of it. All may be called from any thread.
 
 from pipeline.store.check import StoreFault, check, open_segment, read_through
 from pipeline.store.index import Store
+from pipeline.store.repair import Mended, repair
 from pipeline.store.rows import (
     EVER_US,
     GAP_US,
@@ -31,6 +32,7 @@ __all__ = [
     "CameraSummary",
     "Event",
     "Level",
+    "Mended",
     "Pin",
     "Purge",
     "Segment",
@@ -46,4 +48,5 @@ __all__ = [
     "gaps",
     "open_segment",
     "read_through",
+    "repair",
 ]

@@ -5,7 +5,7 @@ Decoding is not its business; whoever wants symbols verified too passes `examine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +16,8 @@ from pipeline.errors import StreamError
 from pipeline.store.files import LOCK, SEGMENTS, SUFFIX, as_store_error, is_locked
 from pipeline.store.index import Store
 from pipeline.store.rows import Segment
+from pipeline.store.segmentfile import open_files
+from pipeline.store.upkeep import doomed_paths
 from pipeline.types import Layer
 
 Examine = Callable[[StreamReader], None]
@@ -29,19 +31,6 @@ class StoreFault:
     fault: Fault
 
 
-def check(store: Store, *, examine: Examine | None = None) -> tuple[StoreFault, ...]:
-    """Verify the invariants of schema.sql; one entry a fault. `examine` is given a reader of each segment and adds what
-    it finds to the reader's faults; without it every packet is read once."""
-    faults: list[StoreFault] = []
-    segments = store.segments()
-    for segment in segments:
-        faults.extend(_check_segment(store, segment, examine or read_through))
-    faults.extend(_strangers(store, segments))
-    faults.extend(_overlaps(segments))
-    faults.extend(_whole("", reason) for reason in _index_faults(store))
-    return tuple(faults)
-
-
 def read_through(reader: StreamReader) -> None:
     """Read every packet and verify what the container alone can tell: the frames counted at the end, the index."""
     for _ in reader.packets():
@@ -49,7 +38,25 @@ def read_through(reader: StreamReader) -> None:
     reader.check_index()
 
 
-def _check_segment(store: Store, segment: Segment, examine: Examine) -> Iterator[StoreFault]:
+def check(store: Store, *, examine: Examine | None = None) -> tuple[StoreFault, ...]:
+    """Verify the invariants of schema.sql; one entry a fault. `examine` is given a reader of each segment and adds what
+    it finds to the reader's faults; without it every packet is read once."""
+    faults: list[StoreFault] = []
+    segments = store.segments()
+    for segment in segments:
+        faults.extend(check_segment(store, segment, examine=examine or read_through))
+    for path in strangers(store, segments):
+        kind = "segment" if path.suffix in SUFFIX.values() else "stranger"
+        faults.append(_whole(str(path.relative_to(store.root)), f"a {kind} that the index does not know"))
+    for segment in overlaps(segments):
+        name = store.path(segment, Layer.FOREGROUND).relative_to(store.root)
+        faults.append(_whole(str(name), "overlaps another segment of its recording in stream time"))
+    faults.extend(_whole("", reason) for reason in _index_faults(store))
+    return tuple(faults)
+
+
+def check_segment(store: Store, segment: Segment, *, examine: Examine = read_through) -> Iterator[StoreFault]:
+    """What is wrong with one segment, its row against its files and what stands in them."""
     paths = {layer: store.path(segment, layer) for layer in Layer}
     names = {layer: str(path.relative_to(store.root)) for layer, path in paths.items()}
     claimed = {Layer.FOREGROUND: segment.bytes_foreground}
@@ -86,19 +93,15 @@ def _check_segment(store: Store, segment: Segment, examine: Examine) -> Iterator
 def open_segment(store: Store, segment: Segment, stack: ExitStack, *, foreground_only: bool = False) -> StreamReader:
     """A recovering reader of a segment, whose files the stack closes. Never opens the background if `foreground_only`.
     Raises OSError, or StreamError if the file is no stream at all."""
-    foreground = stack.enter_context(open(store.path(segment, Layer.FOREGROUND), "rb"))  # noqa: SIM115 - the stack closes
-    background = None
-    if segment.has_background and not foreground_only:
-        try:
-            path = store.path(segment, Layer.BACKGROUND)
-            background = stack.enter_context(open(path, "rb"))  # noqa: SIM115
-        except FileNotFoundError:
-            background = None  # aging unlinks it while readers are at work; its frames are marked
-    return StreamReader(foreground, background, open_ended=segment.state != "closed")
+    if not store.path(segment, Layer.FOREGROUND).exists():
+        segment = store.segment(segment.number) or segment  # aging has rewritten it since the row was read
+    background = store.path(segment, Layer.BACKGROUND) if segment.has_background and not foreground_only else None
+    return open_files(store.path(segment, Layer.FOREGROUND), background, stack, open_ended=segment.state != "closed")
 
 
-def _strangers(store: Store, segments: tuple[Segment, ...]) -> Iterator[StoreFault]:
-    known = {
+def strangers(store: Store, segments: Iterable[Segment]) -> list[Path]:
+    """Files in segments/ that neither belong to these segments nor are doomed, nor are a sink's at work, in order."""
+    known = doomed_paths(store) | {
         store.path(segment, layer)
         for segment in segments
         for layer in Layer
@@ -108,14 +111,15 @@ def _strangers(store: Store, segments: tuple[Segment, ...]) -> Iterator[StoreFau
     with as_store_error(root):
         found = sorted(path for path in root.rglob("*") if not path.is_dir() and path.name != LOCK)
     busy = {path.parent for path in found if is_locked(path.parent)}  # a sink has files before it has their row
-    for path in found:
-        if path not in known and path.parent not in busy:
-            kind = "segment" if path.suffix in SUFFIX.values() else "stranger"
-            yield _whole(str(path.relative_to(store.root)), f"a {kind} that the index does not know")
+    known |= doomed_paths(store)  # and upkeep may have begun since
+    return [path for path in found if path not in known and path.parent not in busy]
 
 
 def _index_faults(store: Store) -> Iterator[str]:
     """What is wrong inside the index."""
+    damage = store.index_damage()
+    if damage is not None:
+        yield damage
     with store.reading() as database:
         for table in ("detections", "tracks"):
             (stray,) = database.execute(
@@ -138,12 +142,12 @@ def _index_faults(store: Store) -> Iterator[str]:
             yield f"{short} cameras have segments longer than they know"
 
 
-def _overlaps(segments: tuple[Segment, ...]) -> Iterator[StoreFault]:
+def overlaps(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """Segments that begin in stream time before an earlier one of the same recording has ended."""
     ordered = sorted(segments, key=lambda s: (s.camera, s.epoch, s.first_pts_us))
     for a, b in pairwise(ordered):
         if (a.camera, a.epoch) == (b.camera, b.epoch) and a.last_pts_us >= b.first_pts_us:
-            name = Path(SEGMENTS, b.camera, b.id + SUFFIX[Layer.FOREGROUND])
-            yield _whole(str(name), f"overlaps segment {a.id} in stream time")
+            yield b
 
 
 def _whole(path: str, reason: str, layer: Layer | None = None) -> StoreFault:

@@ -2,10 +2,12 @@
 
 DIR/fovea-store            the marker: format and UUID; only a directory with it, or an empty one, is written to
 DIR/lock                   held while the store is made and its tables are
+DIR/upkeep.lock            held by whoever ages, repairs, copies or moves
 DIR/index.sqlite           the index
 DIR/segments/CAMERA/lock   held by the one sink that writes this camera
 DIR/segments/CAMERA/ID.fg  plate and foreground
 DIR/segments/CAMERA/ID.bg  background
+DIR/quarantine/            what a repair took out of the way, and `log`, which says why
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pipeline.errors import StoreError, UsageError
 from pipeline.types import Layer
 
 MARKER, LOCK, INDEX, SEGMENTS = "fovea-store", "lock", "index.sqlite", "segments"
+UPKEEP_LOCK, QUARANTINE = "upkeep.lock", "quarantine"
 SUFFIX = {Layer.FOREGROUND: ".fg", Layer.BACKGROUND: ".bg"}
 
 _MARKER_TEXT = re.compile(r"fovea store 1\n([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\n")
@@ -77,18 +80,27 @@ def create_marker(root: Path) -> str:
     refuse_foreign(root)
     with as_store_error(root):
         name = str(uuid.uuid4())
-        with create_durable(root / MARKER) as file:
-            file.write(f"fovea store 1\n{name}\n".encode("ascii"))
-            sync(file)
-        sync_directory(root)
+        restore_marker(root, name)
         return name
 
 
-def lock(directory: Path, *, wait: bool) -> BinaryIO:
+def restore_marker(root: Path, name: str) -> None:
+    """Write the marker of the store `name` again; a damaged one goes to quarantine."""
+    path = root / MARKER
+    if path.exists():
+        quarantine(root, path, "damaged")
+    with as_store_error(path):
+        with create_durable(path) as file:
+            file.write(f"fovea store 1\n{name}\n".encode("ascii"))
+            sync(file)
+        sync_directory(root)
+
+
+def lock(directory: Path, *, wait: bool, name: str = LOCK) -> BinaryIO:
     """The lock of a directory, held until the file is closed or the process ends. Raises StoreError if another has it
     and `wait` is false."""
-    with as_store_error(directory / LOCK):
-        file = open(directory / LOCK, "ab")  # noqa: SIM115 - the open file is the lock
+    with as_store_error(directory / name):
+        file = open(directory / name, "ab")  # noqa: SIM115 - the open file is the lock
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
@@ -107,6 +119,27 @@ def is_locked(directory: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def segment_of(path: Path) -> tuple[str, Layer] | None:
+    """Segment id and layer of a file's name, None if it is no segment's."""
+    layer = next((layer for layer in Layer if path.suffix == SUFFIX[layer]), None)
+    return (path.stem, layer) if layer is not None and _SEGMENT_ID.fullmatch(path.stem) else None
+
+
+def quarantine(root: Path, path: Path, reason: str) -> None:
+    """Move a file out of the store's way, and note why. Nothing that is there already is replaced."""
+    with as_store_error(path):
+        target = root / QUARANTINE / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        number = 0
+        while target.exists():
+            number += 1
+            target = target.with_name(f"{path.name}.{number}")
+        os.rename(path, target)
+        sync_directory(target.parent)
+        with open(root / QUARANTINE / "log", "a", encoding="utf-8") as log:
+            log.write(f"{target.relative_to(root)}: {reason}\n")
 
 
 def create_durable(path: Path) -> BinaryIO:

@@ -87,6 +87,10 @@ class Store:
         """For the modules of this package: see Database. Raises UsageError if the store is open for reading."""
         return self._database.writing()
 
+    def index_damage(self) -> str | None:
+        """What SQLite finds wrong with the index file, None if nothing."""
+        return self._database.check()
+
     # -- what is recorded
 
     def cameras(self) -> tuple[str, ...]:
@@ -110,6 +114,18 @@ class Store:
                 {"camera": camera, "from_us": from_us, "to_us": to_us, "unseen_us": UNSEEN_US},
             )
             return tuple(_segments(rows))
+
+    def open_segments(self, camera: str) -> tuple[Segment, ...]:
+        """Those that a sink is writing, or has left behind."""
+        with self.reading() as database:
+            return tuple(_segments(database.execute(f"{_SEGMENTS} WHERE c.id = ? AND s.state = 'open'", (camera,))))
+
+    def segment_ids(self, camera: str) -> set[str]:
+        with self.reading() as database:
+            rows = database.execute(
+                "SELECT s.id FROM cameras c JOIN segments s ON s.camera = c.number WHERE c.id = ?", (camera,)
+            )
+            return {row[0] for row in rows}
 
     def summary(self) -> tuple[CameraSummary, ...]:
         """One entry a camera, for `ls`."""

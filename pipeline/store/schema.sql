@@ -3,7 +3,8 @@
 --
 -- Durable before indexed: a row never claims bytes that are not on disk. Files may hold up to a second more than their
 -- row says, after a crash; readers of a segment that was not closed walk its chunks.
--- Unindexed before gone: a file is doomed in the transaction that takes its row away, and unlinked after it.
+-- Unindexed before gone: a file is doomed in the transaction that takes its row away, and unlinked after it. What upkeep
+-- writes is doomed first and saved in the transaction that makes its row; so whatever dies, the next upkeep ends it.
 --
 -- Invariants, verified by `fovea store check`:
 --   1. Every segment row has its foreground file, with at least the row's bytes, and its background file where
@@ -99,8 +100,9 @@ CREATE TABLE pins (                   -- footage that neither ages nor goes: seg
     made_us INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE doomed (                 -- files that no row needs any more, from before their unlinking until after it
-    path TEXT PRIMARY KEY             -- relative to the store
+CREATE TABLE doomed (                 -- files that no row needs: any more, or yet while they are being written
+    path TEXT PRIMARY KEY,            -- relative to the store
+    keep INTEGER NOT NULL CHECK (keep IN (0, 1))  -- 1: goes to quarantine/, 0: is unlinked
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE purges (                 -- what retention did

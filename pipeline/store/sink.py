@@ -6,7 +6,6 @@ crash the row is true and the files hold at most a chunk more.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,9 @@ from pipeline.bitstream import StreamWriter
 from pipeline.errors import UsageError
 from pipeline.store.files import as_store_error, create_durable, lock, segment_path, sync, sync_directory
 from pipeline.store.index import Store
+from pipeline.store.recovery import recover
 from pipeline.store.rows import GAP_US, Segment
+from pipeline.store.segmentfile import segment_id
 from pipeline.types import CodedFrame, Layer, Packet, StreamInfo
 
 
@@ -37,6 +38,7 @@ class Sink:
             sync_directory(self._directory.parent)
         self._lock = lock(self._directory, wait=False)
         try:
+            recover(store, camera)
             self._epoch = store.begin_epoch(camera)
         except BaseException:
             self._lock.close()
@@ -156,12 +158,3 @@ class _OpenSegment:
 def _sync_if_grown(file: BinaryIO, before: int, after: int) -> None:
     if after > before:
         sync(file)
-
-
-def segment_id(wall_us: int) -> bytes:
-    """16 bytes that sort by time, unique: a UUID of version 7 on the footage's clock."""
-    stamp = max(0, wall_us // 1000).to_bytes(8, "big")[2:]
-    rest = bytearray(os.urandom(10))
-    rest[0] = rest[0] & 0x0F | 0x70
-    rest[2] = rest[2] & 0x3F | 0x80
-    return stamp + bytes(rest)

@@ -75,7 +75,8 @@ CREATE TABLE pins (
 ) STRICT;
 
 CREATE TABLE doomed (
-    path TEXT PRIMARY KEY
+    path TEXT PRIMARY KEY,
+    keep INTEGER NOT NULL CHECK (keep IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE purges (
