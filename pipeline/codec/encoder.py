@@ -100,7 +100,7 @@ class Encoder:
         self._foreground, self._background = (LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
         self._balance = BackgroundBalance(self.tuning.background_slack_db)
         self._frames = 0
-        self._search = MotionSearch()
+        self._search = MotionSearch(self._brain.tables, self._brain.nets.analysis_of("foreground").basis)
         self._change = ChangeDetector()
         self._scene: CleanScene | None = None
         self._segment: _Segment | None = None
@@ -193,7 +193,14 @@ class Encoder:
                 self._brain, state, picture, mask.cells, q=q, importance=importance, least_bits=0.0
             )
             vectors = self._search.choose(
-                picture, state, segment.plate, mask.cells, lively=lively, step=self._step(q), move=state.age > 0
+                picture,
+                state,
+                segment.plate,
+                mask.cells,
+                lively=lively,
+                importance=importance,
+                q=q,
+                move=state.age > 0,
             )
             job = Job(picture, mask.cells, vectors, importance, q, self.tuning.thrift)
             coded = encode_layer(self._brain, state, segment.plate, job)
@@ -214,7 +221,9 @@ class Encoder:
             state.commit_empty()
             return Coded(b"", 0)
         move = state.age > 0 and bool(changed.mean() > self.tuning.motion_share)
-        vectors = self._search.choose(picture, state, segment.plate, changed, lively=changed, step=step, move=move)
+        vectors = self._search.choose(
+            picture, state, segment.plate, changed, lively=changed, importance=importance, q=q, move=move
+        )
         job = Job(picture, changed, vectors, importance, q, self.tuning.thrift_background)
         coded = encode_layer(self._brain, state, segment.plate, job)
         segment.kept.keep(picture, changed)

@@ -81,12 +81,12 @@ def _bits(symbols: Ints) -> Cells:
 STILL, MOVED, PLATE, SPLIT = range(MODES)
 
 
-def _mode_rows(layer: Layer, before: Ints) -> Ints:
+def mode_rows(layer: Layer, before: Ints) -> Ints:
     """`before`: last frame's mode of each coded cell, -1 where it was not coded."""
     return FIRST_MODE + int(layer) * (MODES + 1) + np.where(before < 0, MODES, before)
 
 
-def _vector_rows(before: Ints) -> Ints:
+def vector_rows(before: Ints) -> Ints:
     """Table of a cell's vector difference, from the length of its last vector. (n,2) -> (n,2)."""
     length = np.abs(before).max(1)
     return np.repeat(FIRST_VECTOR + (length > 0).astype(np.int64) + (length > 8), 2).reshape(-1, 2)
@@ -131,7 +131,7 @@ class Vectors:
 def write_vectors(writer: SymbolWriter, layer: Layer, vectors: Vectors, before: tuple[Ints, Ints]) -> None:
     """`before`: last mode (n,) and vector (n,2) at each coded cell."""
     shape = tuple(vectors.places.max(0) + 1)
-    writer.add(_mode_rows(layer, before[0]), vectors.mode)
+    writer.add(mode_rows(layer, before[0]), vectors.mode)
     moved = np.isin(vectors.mode, (MOVED, SPLIT)).nonzero()[0]
     field, known = np.zeros((*shape, 2), np.int64), np.zeros(shape, np.bool_)
     differences = np.zeros((len(moved), 2), np.int64)
@@ -139,7 +139,7 @@ def write_vectors(writer: SymbolWriter, layer: Layer, vectors: Vectors, before: 
         row, col = vectors.places[k]
         differences[i] = vectors.vector[k, 0] - predict_vector(field, known, row, col)
         field[row, col], known[row, col] = vectors.vector[k, 0], True
-    writer.add(_vector_rows(before[1][moved]), differences)
+    writer.add(vector_rows(before[1][moved]), differences)
     split = vectors.vector[vectors.mode == SPLIT]
     inner = split[:, 1:] - split[:, :1]
     writer.add(np.full(inner.shape, FIRST_VECTOR + 3, np.int64), inner)
@@ -149,12 +149,12 @@ def read_vectors(
     reader: SymbolReader, layer: Layer, places: Ints, before: tuple[Ints, Ints], shape: tuple[int, int]
 ) -> Vectors:
     """The inverse of `write_vectors`. Raises StreamError on a vector out of bounds."""
-    mode = reader.read(_mode_rows(layer, before[0]))
+    mode = reader.read(mode_rows(layer, before[0]))
     if mode.size and (mode.min() < 0 or mode.max() >= MODES):
         raise StreamError("a cell's mode is out of range")
     vectors = Vectors(places, mode, np.zeros((len(places), 4, 2), np.int64))
     moved = np.isin(mode, (MOVED, SPLIT)).nonzero()[0]
-    differences = reader.read(_vector_rows(before[1][moved]))
+    differences = reader.read(vector_rows(before[1][moved]))
     split = (mode == SPLIT).nonzero()[0]
     inner = reader.read(np.full((len(split), 3, 2), FIRST_VECTOR + 3, np.int64))
     field, known = np.zeros((*shape, 2), np.int64), np.zeros(shape, np.bool_)

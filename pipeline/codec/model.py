@@ -161,15 +161,31 @@ def worth_coding(
 ) -> Tensor:
     """Which positions of a layer get symbols; the others keep their prediction as it is. (N,) bool.
 
-    The principal components of the residual, `residual` (N,96) @ `basis`, are rounded to the step (N,). Each is worth
-    the error that it takes away, in bits, less seven bits and more that it costs. A position is coded when what its
-    components are worth exceeds `least_bits`. `weight` (N,) of the error.
+    `residual` (N,96), its principal components `basis`, `step` (N,) of the quantiser, `weight` (N,) of the error. A
+    position is coded when that saves more than `least_bits`.
+    """
+    return _error_and_saving(residual, basis, step, weight)[1] > least_bits
+
+
+def residual_cost(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Tensor:
+    """What a residual costs in bits (N,), error included, coded where that is worth it. Shapes as `worth_coding`."""
+    error, saving = _error_and_saving(residual, basis, step, weight)
+    return error - torch.where(saving > LEAST_BITS, saving, 0.0)
+
+
+def _error_and_saving(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The error of positions that are not coded, in bits, and how much of that coding them saves, (N,) each.
+
+    The principal components of the residual are rounded to the step. Each is worth the error that it takes away, less
+    seven bits and more that it costs.
     """
     size = (weighted(residual) @ basis.T).abs() / step[:, None]
     level = size.round()
-    saved = LAMBDA * weight.unsqueeze(-1) * (size.square() - (size - level).square())
+    price = LAMBDA * weight.unsqueeze(-1)
+    saved = price * (size.square() - (size - level).square())
     cost = 7 + 2 * torch.log2(level.clamp(min=1))
-    return torch.where(level > 0, saved - cost, 0.0).clamp(min=0).sum(1) > least_bits
+    saving = torch.where(level > 0, saved - cost, 0.0).clamp(min=0).sum(1)
+    return (price * size.square()).sum(1), saving
 
 
 def quantise(values: Tensor, scale: Tensor, strength: float = 1.0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Block motion: quarter-pel interpolation in integers (so that it is the same everywhere), and the encoder's search.
+"""Block motion: quarter-pel interpolation in integers, so that it is the same everywhere.
 
 Vectors are (dy, dx) in quarter luma pixels and point from the current block into the reference. Interpolation is
 HEVC's: 8 taps on luma, 4 taps at eighth-pel on chroma, ITU-T H.265 tables 8-11 and 8-12; every sum stays below 2^24,
@@ -7,15 +7,12 @@ so float32 holds it exactly on any device.
 
 from __future__ import annotations
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 MAX_VECTOR = 511  # quarter pixels, either way
 
-_LUMA_TAPS = torch.tensor(
+LUMA_TAPS = torch.tensor(
     [
         [0, 0, 0, 64, 0, 0, 0, 0],
         [-1, 4, -10, 58, 17, -5, 1, 0],
@@ -72,20 +69,4 @@ def fetch(planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, c
 
 def fetch_luma(plane: Tensor, picture: Tensor, row: Tensor, col: Tensor, vector: Tensor) -> Tensor:
     """The luma part of `fetch`: (N,64)."""
-    return _interpolate(plane, picture, row * 32 + vector[:, 0], col * 32 + vector[:, 1], 8, _LUMA_TAPS)
-
-
-class FlowSearch:
-    """Dense optical flow (OpenCV DIS) as the source of candidate vectors. One per encoder: it keeps its buffers."""
-
-    def __init__(self) -> None:
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-
-    def block_medians(self, current: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        """Luma (H,W), multiples of 8 -> (H/8, W/8, 2) int64 (dy, dx) in quarter pixels."""
-        flow = self._dis.calc(current, reference, None)
-        h, w = current.shape
-        blocks = flow.reshape(h // 8, 8, w // 8, 8, 2).transpose(0, 2, 1, 3, 4).reshape(h // 8, w // 8, 64, 2)
-        middle = np.median(blocks[:, :, ::3], axis=2)
-        limit = MAX_VECTOR - 8
-        return np.clip(np.rint(middle[..., ::-1] * 4), -limit, limit).astype(np.int64)
+    return _interpolate(plane, picture, row * 32 + vector[:, 0], col * 32 + vector[:, 1], 8, LUMA_TAPS)

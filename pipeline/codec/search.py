@@ -1,31 +1,49 @@
-"""The encoder's choice of mode and vector for each coded cell. The decoder never sees how it was made."""
+"""The encoder's choice of mode and vector for each coded cell. The decoder never sees how it was made.
+
+Each candidate costs, in bits, what its residual would take or do (`residual_cost`) and what mode and vector take in the
+layer's tables. Cells are decided in the order in which they are coded, so that vectors are priced against the very
+prediction that codes them.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import LUMA
-from pipeline.codec.maps import MOVED, PLATE, SPLIT, STILL, Vectors, places_of
-from pipeline.codec.model import LAMBDA
-from pipeline.codec.motion import MAX_VECTOR, FlowSearch, fetch_luma
+from pipeline.codec.blocks import to_blocks
+from pipeline.codec.maps import MOVED, PLATE, SPLIT, STILL, Vectors, mode_rows, places_of, predict_vector, vector_rows
+from pipeline.codec.match import match
+from pipeline.codec.model import LAMBDA, loss_weight, residual_cost
+from pipeline.codec.motion import fetch
+from pipeline.codec.nets import step_size
 from pipeline.codec.state import LayerState, Planes
-from pipeline.types import CELL
+from pipeline.codec.tables import FIRST_VECTOR, Tables
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
-_REACH = 64  # pixels around the coded cells in which motion is looked for
-_MODE_BITS = {STILL: 1.0, PLATE: 3.0, MOVED: 8.0, SPLIT: 26.0}
-_NEIGHBOURS = ((0, -1), (0, 1), (-1, 0), (1, 0))
+_NEIGHBOURS = ((0, -1), (-1, 0), (0, 1), (1, 0))
 
 
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """K ways to predict each of n cells: `mode` (K,), `vector` (n,K,4,2), `bits` (n,K) without mode and vector."""
+
+    mode: Ints
+    vector: Ints
+    bits: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class MotionSearch:
-    """One per encoder and layer."""
+    """`basis` (96,96): the principal components in which a residual is priced."""
 
-    def __init__(self) -> None:
-        self._flow = FlowSearch()
+    tables: Tables
+    basis: Tensor
 
     def choose(
         self,
@@ -35,114 +53,126 @@ class MotionSearch:
         cells: npt.NDArray[np.bool_],
         *,
         lively: npt.NDArray[np.bool_],
-        step: float,
+        importance: npt.NDArray[np.float32],
+        q: int,
         move: bool,
     ) -> Vectors:
-        """Modes and vectors of a layer's cells. Those that are not `lively` are predicted in place.
+        """Modes and vectors of a layer's cells. Those that are not `lively` are predicted in place. `importance`
+        (rows,cols) 0..1.
 
         `move`: look for motion at all (where not, only the plane in place and the plate compete).
         """
-        everywhere = places_of(cells)
-        chosen = lively[cells]
-        vectors = Vectors.still(everywhere)
-        if chosen.any():
-            mode, vector = self._choose(picture, state, plate, everywhere[chosen], step=step, move=move)
-            vectors.mode[chosen], vectors.vector[chosen] = mode, vector
+        vectors = Vectors.still(places_of(cells))
+        if not lively.any():
+            return vectors
+        search = _Search(self, picture, state, plate, lively, importance, q)
+        mode, vector = search.decide(cells.shape, search.candidates(move=move))
+        vectors.mode[lively[cells]], vectors.vector[lively[cells]] = mode, vector
         return vectors
 
-    def _choose(
-        self, picture: Planes, state: LayerState, plate: Planes, places: Ints, *, step: float, move: bool
-    ) -> tuple[Ints, Ints]:
-        """(mode, vector) of cells that cost least: luma error + bits * step^2 / LAMBDA."""
-        luma = _cell_luma(picture[0], places)
-        price = step * step / LAMBDA
-        costs = {
-            STILL: _error(luma, _cell_luma(state.plane[0], places)).sum(1) + price * _MODE_BITS[STILL],
-            PLATE: _error(luma, _cell_luma(plate[0], places)).sum(1) + price * _MODE_BITS[PLATE],
-        }
-        vectors = {STILL: np.zeros((len(places), 4, 2), np.int64)}
-        vectors[PLATE] = vectors[STILL]
-        if move:
-            own = self._flow_vectors(picture[0], state.plane[0], places)
-            shared, error = self._shared(luma, state, places, own)
-            vectors[MOVED], costs[MOVED] = shared, error + price * _MODE_BITS[MOVED]
-            vectors[SPLIT] = own
-            costs[SPLIT] = _moved_error(luma, state, places, own).sum(1) + price * _MODE_BITS[SPLIT]
-        kinds = sorted(costs)
-        mode = np.array(kinds)[np.argmin(np.stack([costs[k] for k in kinds]), axis=0)]
-        vector = np.zeros((len(places), 4, 2), np.int64)
-        for kind in (MOVED, SPLIT):
-            if kind in vectors:
-                vector[mode == kind] = vectors[kind][mode == kind]
-        mode[(mode == SPLIT) & (vector == vector[:, :1]).all((1, 2))] = MOVED
-        mode[(mode == MOVED) & ~vector.any((1, 2))] = STILL
-        return mode, vector
 
-    def _flow_vectors(self, current: Tensor, reference: Tensor, places: Ints) -> Ints:
-        """Median flow of each of the cells' four blocks, (n,4,2)."""
-        height, width = current.shape[1:]
-        top, left = np.maximum(places.min(0) * CELL - _REACH, 0)
-        bottom, right = np.minimum((places.max(0) + 1) * CELL + _REACH, (height, width))
-        window = slice(int(top), int(bottom)), slice(int(left), int(right))
-        medians = self._flow.block_medians(
-            np.ascontiguousarray(current[0].cpu().numpy()[window]),
-            np.ascontiguousarray(reference[0].cpu().numpy()[window]),
+class _Search:
+    """One layer of one frame."""
+
+    def __init__(
+        self,
+        rules: MotionSearch,
+        picture: Planes,
+        state: LayerState,
+        plate: Planes,
+        lively: npt.NDArray[np.bool_],
+        importance: npt.NDArray[np.float32],
+        q: int,
+    ) -> None:
+        device = picture[0].device
+        self.rules, self.picture, self.state, self.plate = rules, picture, state, plate
+        self.places = places_of(lively)
+        inner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+        position = torch.from_numpy((self.places[:, None] * 2 + inner).reshape(-1, 2)).to(device)
+        self._row, self._col = position[:, 0].contiguous(), position[:, 1].contiguous()
+        self._blocks = to_blocks(*picture)[0, self._row, self._col]
+        self._step = step_size(torch.full((len(position),), float(q), device=device))
+        self._weight = loss_weight(torch.from_numpy(importance[lively]).to(device).repeat_interleave(4))
+
+    def candidates(self, *, move: bool) -> _Candidates:
+        still = np.zeros((len(self.places), 4, 2), np.int64)
+        if not move:
+            return self._priced([(STILL, still), (PLATE, still)])
+        device, last = self._row.device, self.state.vector[self.places[:, 0], self.places[:, 1]]
+        matches = match(
+            self.picture[0],
+            self.state.plane[0],
+            torch.from_numpy(self.places).to(device),
+            torch.from_numpy(last).to(device),
+            price=float(self._step[0]) ** 2 / LAMBDA,
         )
-        row, col = (places[:, 0] * 2 - top // 8), (places[:, 1] * 2 - left // 8)
-        return np.stack([medians[row + dy, col + dx] for dy in (0, 1) for dx in (0, 1)], axis=1)
+        whole = matches.whole.cpu().numpy()
+        moved = [np.repeat(vector[:, None], 4, axis=1) for vector in (whole, last, *self._around(whole))]
+        return self._priced(
+            [(STILL, still), (PLATE, still), (SPLIT, matches.own.cpu().numpy()), *((MOVED, v) for v in moved)]
+        )
 
-    def _shared(self, luma: Tensor, state: LayerState, places: Ints, own: Ints) -> tuple[Ints, npt.NDArray[np.float32]]:
-        """The best vector for the whole of each cell, and its error: middle of the flow or last frame's, then
-        refined."""
-        middle = np.rint(np.median(own, axis=1)).astype(np.int64)
-        last = state.vector[places[:, 0], places[:, 1]]
-        best, error = _best(luma, state, places, [middle, last])
-        around = [np.clip(best + np.array(n), -MAX_VECTOR, MAX_VECTOR) for n in _NEIGHBOURS]
-        best, error = _best(luma, state, places, around, best, error)
-        return np.repeat(best[:, None], 4, axis=1), error
+    def _around(self, vector: Ints) -> list[Ints]:
+        """The vectors of the neighbours of each cell: one that they share is cheap."""
+        field = np.zeros((*self.state.cells.shape, 2), np.int64)
+        field[self.places[:, 0], self.places[:, 1]] = vector
+        padded = np.pad(field, ((1, 1), (1, 1), (0, 0)))
+        return [padded[self.places[:, 0] + 1 + dy, self.places[:, 1] + 1 + dx] for dy, dx in _NEIGHBOURS]
+
+    def _priced(self, ways: list[tuple[int, Ints]]) -> _Candidates:
+        mode = np.array([mode for mode, _ in ways])
+        vector = np.stack([vector for _, vector in ways], axis=1)
+        positions = np.broadcast_to(np.arange(len(self._row)).reshape(-1, 1, 4), vector.shape[:3])
+        plates = np.broadcast_to(mode[:, None] == PLATE, positions.shape)
+        keys = np.stack((positions, plates, vector[..., 0], vector[..., 1]), -1).reshape(-1, 4)
+        once, where = _unique(keys)
+        bits = np.zeros(len(once))
+        for plate, planes in ((0, self.state.plane), (1, self.plate)):
+            here = once[:, 1] == plate
+            at = torch.from_numpy(once[here]).to(self._row.device)
+            row, col = self._row[at[:, 0]], self._col[at[:, 0]]
+            residual = self._blocks[at[:, 0]] - fetch(planes, torch.zeros_like(row), row, col, at[:, 2:])
+            cost = residual_cost(residual, self.rules.basis, self._step[at[:, 0]], self._weight[at[:, 0]])
+            bits[here] = cost.cpu().numpy()
+        return _Candidates(mode, vector, bits[where].reshape(positions.shape).sum(2))
+
+    def decide(self, shape: tuple[int, ...], candidates: _Candidates) -> tuple[Ints, Ints]:
+        """The cheapest candidate of each cell: (mode (n,), vector (n,4,2)). `shape` (rows, cols) of the picture."""
+        mode, vectors = candidates.mode, candidates.vector
+        cost = candidates.bits + self._mode_bits(candidates)
+        moving = np.isin(mode, (MOVED, SPLIT))
+        tables = vector_rows(self.state.vector[self.places[:, 0], self.places[:, 1]])
+        field, known = np.zeros((*shape, 2), np.int64), np.zeros(shape, np.bool_)
+        best = np.zeros(len(cost), np.int64)
+        for k, (row, col) in enumerate(self.places.tolist()):
+            if moving.any():
+                difference = vectors[k, moving, 0] - predict_vector(field, known, row, col)
+                rows = np.broadcast_to(tables[k], difference.shape)
+                cost[k, moving] += self.rules.tables.costs(rows.ravel(), difference.ravel()).reshape(-1, 2).sum(1)
+            best[k] = int(np.argmin(cost[k]))
+            if moving[best[k]]:
+                field[row, col], known[row, col] = vectors[k, best[k], 0], True
+        chosen, vector = mode[best], vectors[np.arange(len(best)), best]
+        chosen[(chosen == SPLIT) & (vector == vector[:, :1]).all((1, 2))] = MOVED
+        chosen[(chosen == MOVED) & ~vector.any((1, 2))] = STILL
+        return chosen, vector
+
+    def _mode_bits(self, candidates: _Candidates) -> Floats:
+        """Bits of the modes, and of how the vectors of split cells differ within them, (n,K)."""
+        costs, mode, vector = self.rules.tables.costs, candidates.mode, candidates.vector
+        before = mode_rows(self.state.layer, self.state.mode[self.places[:, 0], self.places[:, 1]])
+        bits = costs(np.repeat(before, len(mode)), np.tile(mode, len(before))).reshape(len(before), -1)
+        split = mode == SPLIT
+        inner = (vector[:, split, 1:] - vector[:, split, :1]).reshape(-1)
+        if inner.size:
+            bits[:, split] += costs(np.full(len(inner), FIRST_VECTOR + 3), inner).reshape(len(bits), -1, 6).sum(2)
+        return bits
 
 
-def _best(
-    luma: Tensor,
-    state: LayerState,
-    places: Ints,
-    candidates: list[Ints],
-    best: Ints | None = None,
-    error: npt.NDArray[np.float32] | None = None,
-) -> tuple[Ints, npt.NDArray[np.float32]]:
-    for candidate in candidates:
-        found = _moved_error(luma, state, places, np.repeat(candidate[:, None], 4, axis=1)).sum(1)
-        if best is None or error is None:
-            best, error = candidate, found
-        else:
-            better = found < error
-            best, error = np.where(better[:, None], candidate, best), np.where(better, found, error)
-    if best is None or error is None:
-        raise ValueError("no candidate vectors")
-    return best, error
-
-
-def _cell_luma(plane: Tensor, places: Ints) -> Tensor:
-    """(1,H,W) -> (n,4,64): the cells' blocks."""
-    _, height, width = plane.shape
-    tiles = plane.view(height // CELL, 2, 8, width // CELL, 2, 8).permute(0, 3, 1, 4, 2, 5)
-    index = torch.from_numpy(places).to(plane.device)
-    return tiles[index[:, 0], index[:, 1]].reshape(-1, 4, LUMA).float()
-
-
-def _error(luma: Tensor, prediction: Tensor) -> npt.NDArray[np.float32]:
-    """(n,4,64) x2 -> (n,4) squared error."""
-    found: npt.NDArray[np.float32] = (luma - prediction).square().sum(2).cpu().numpy()
-    return found
-
-
-def _moved_error(luma: Tensor, state: LayerState, places: Ints, vectors: Ints) -> npt.NDArray[np.float32]:
-    """Error of the plane moved by (n,4,2) vectors."""
-    corners = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
-    positions = (places[:, None] * 2 + corners).reshape(-1, 2)
-    device = luma.device
-    row, col = (torch.from_numpy(np.ascontiguousarray(positions[:, k])).to(device) for k in (0, 1))
-    moved = fetch_luma(
-        state.plane[0], torch.zeros_like(row), row, col, torch.from_numpy(vectors.reshape(-1, 2)).to(device)
-    )
-    return _error(luma, moved.view(-1, 4, LUMA))
+def _unique(keys: Ints) -> tuple[Ints, Ints]:
+    """Rows (m,4) of integers, each once, and where in that list each is found."""
+    low = keys.min(0)
+    span = keys.max(0) - low + 1
+    flat = np.ravel_multi_index(tuple((keys - low).T), tuple(span))
+    _, first, where = np.unique(flat, return_index=True, return_inverse=True)
+    return keys[first], where

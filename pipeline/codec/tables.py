@@ -65,16 +65,20 @@ class Tables:
 
     def bits(self, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> float:
         """How many bits these symbols take with these tables, both (n,)."""
+        return float(self.costs(rows, symbols).sum())
+
+    def costs(self, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> Floats:
+        """The same of each symbol, (n,)."""
         start, offset, escape = self._edges[rows].T
         place = symbols - offset
         escaped = (place < 0) | (place >= escape)
-        total = float(self._costs[start + np.where(escaped, escape, place)].sum())
+        found: Floats = self._costs[start + np.where(escaped, escape, place)]
         if escaped.any():
             place, escape = place[escaped], escape[escaped]
             raw = np.where(place < 0, -2 * place - 1, 2 * (place - escape))
             nibbles = np.ceil(np.log2(raw + 1) / 4)
-            total += 4 * float((nibbles + nibbles // 15 + 1).sum())
-        return total
+            found[escaped] += 4 * (nibbles + nibbles // 15 + 1)
+        return found
 
     def pack(self) -> dict[str, torch.Tensor]:
         """As tensors for the weights file."""

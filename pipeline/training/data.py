@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.codec.motion import FlowSearch
+from pipeline.codec.match import match
 from pipeline.errors import UsageError
 from pipeline.training.config import TrainConfig
 from pipeline.training.footage import U8, Clip, Material, Yuv, read_photo
@@ -27,6 +27,7 @@ CORE = 128
 MARGIN = 24  # luma pixels around the core that motion may reach into
 CROP = CORE + 2 * MARGIN
 REACH = (MARGIN - 8) * 4  # largest vector in quarter pixels: the filter needs some of the margin
+_VECTOR_PRICE = 10.0  # squared error that a bit of vector is worth, at a usual quality
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,20 +77,17 @@ def joined(parts: Sequence[Samples]) -> Samples:
 
 
 def _vectors(luma: U8) -> npt.NDArray[np.int8]:
-    """Block vectors between the frames of each sample (N,T,CROP,CROP), found by as many threads as torch has."""
+    """Block vectors between the frames of each sample (N,T,CROP,CROP), by the search of the encoder."""
     count, times = luma.shape[:2]
+    cells, edge = CROP // 16, MARGIN // 8
+    places = torch.cartesian_prod(torch.arange(cells), torch.arange(cells))
+    still = torch.zeros_like(places)
     found = np.zeros((count, times - 1, CORE // 8, CORE // 8, 2), np.int8)
-    edge, workers = MARGIN // 8, torch.get_num_threads()
-
-    def search(first: int) -> None:
-        flow = FlowSearch()
-        for number in range(first, count, workers):
-            for time in range(1, times):
-                medians = flow.block_medians(luma[number, time], luma[number, time - 1])
-                found[number, time - 1] = np.clip(medians[edge:-edge, edge:-edge], -REACH, REACH)
-
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(search, range(workers)))
+    for number, time in product(range(count), range(1, times)):
+        before, now = torch.from_numpy(luma[number, time - 1 : time + 1, None])
+        own = match(now, before, places, still, price=_VECTOR_PRICE).own.view(cells, cells, 2, 2, 2)
+        blocks = own.transpose(1, 2).reshape(2 * cells, 2 * cells, 2)
+        found[number, time - 1] = blocks[edge:-edge, edge:-edge].clamp(-REACH, REACH)
     return found
 
 

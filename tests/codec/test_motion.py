@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.codec.motion import MAX_VECTOR, FlowSearch, fetch, fetch_luma
+from pipeline.codec.motion import fetch, fetch_luma
 
 LUMA = ((0, 0, 0, 64, 0, 0, 0, 0), (-1, 4, -10, 58, 17, -5, 1, 0), (-1, 4, -11, 40, 40, -11, 4, -1),
         (0, 1, -5, 17, 58, -10, 4, -1))  # fmt: skip
@@ -60,17 +60,6 @@ def test_every_fraction_of_both_filters():
         assert int(found[n, 9]) == sample(luma, 36 + dy, 4 + dx, LUMA)
         assert int(found[n, 64 + 5]) == sample(chroma, 40 + dy, 8 + dx, CHROMA)
         assert int(found[n, 80 + 5]) == sample(chroma, 40 + dy, 8 + dx, CHROMA)
-
-
-def test_flow_finds_a_shift():
-    from tests.codec.clips import texture
-
-    wide = texture(64, 80, 2)
-    flow = FlowSearch().block_medians(np.ascontiguousarray(wide[:, 4:68]), np.ascontiguousarray(wide[:, :64]))
-    assert flow.shape == (8, 8, 2)
-    assert np.median(flow[2:6, 2:6, 1]) == pytest.approx(16, abs=2)  # the content lies 4 pixels further right there
-    assert np.median(flow[2:6, 2:6, 0]) == pytest.approx(0, abs=2)
-    assert np.abs(flow).max() <= MAX_VECTOR
 
 
 def test_a_vector_of_whole_pixels_copies():

@@ -1,0 +1,99 @@
+"""The encoder's motion search finds what a scene really does, and pays for what it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.codec.maps import MOVED, PLATE, SPLIT, STILL, Vectors
+from pipeline.codec.match import match
+from pipeline.codec.search import MotionSearch
+from pipeline.codec.state import Geometry, LayerState
+from pipeline.types import Layer
+from tests.codec.clips import frame_of, small_brain, texture
+
+HEIGHT, WIDTH = 96, 128
+ROWS, COLS = HEIGHT // 16, WIDTH // 16
+INNER = (slice(2, 4), slice(2, 6))  # cells that no border comes near
+
+
+def moved(wide: np.ndarray, dy: float, dx: float) -> np.ndarray:
+    """A window of a larger picture; its content lies (dy, dx) pixels further down and right in the one unmoved."""
+    grid = torch.stack(
+        torch.meshgrid(torch.arange(HEIGHT) + 48 + dy, torch.arange(WIDTH) + 48 + dx, indexing="ij"), -1
+    ).flip(-1)
+    size = torch.tensor([wide.shape[1] - 1, wide.shape[0] - 1])
+    sampled = torch.nn.functional.grid_sample(
+        torch.from_numpy(wide)[None, None].double(), (grid / size * 2 - 1)[None].double(), "bicubic", align_corners=True
+    )
+    return sampled[0, 0].round().clamp(0, 255).byte().numpy()
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (3.0, -2.0), (-7.25, 5.5), (0.75, 0.25), (28.0, -31.0)])
+def test_a_shift_is_found_to_the_quarter_pixel(shift):
+    wide = texture(HEIGHT + 96, WIDTH + 96, 3)
+    planes = [torch.from_numpy(moved(wide, *by))[None] for by in (shift, (0.0, 0.0))]
+    places = torch.cartesian_prod(torch.arange(ROWS), torch.arange(COLS))
+    found = match(planes[0], planes[1], places, torch.zeros_like(places), price=1.0)
+    whole = found.whole.view(ROWS, COLS, 2)[INNER]
+    assert (whole == torch.tensor([round(4 * s) for s in shift])).all()
+    own = found.own.view(ROWS, COLS, 4, 2)[INNER].float()
+    assert (own - torch.tensor(shift) * 4).abs().median() <= 1
+
+
+def test_every_block_of_a_cell_finds_its_own():
+    wide = texture(HEIGHT + 96, WIDTH + 96, 4)
+    left, right, before = moved(wide, 0, 3), moved(wide, 2, -1), moved(wide, 0, 0)
+    now = left.copy()
+    now[:, 3 * 16 + 8 :] = right[:, 3 * 16 + 8 :]
+    places = torch.tensor([[2, 3]])
+    found = match(
+        torch.from_numpy(now)[None], torch.from_numpy(before)[None], places, torch.zeros_like(places), price=1.0
+    )
+    assert found.own[0].tolist() == [[0, 12], [8, -4], [0, 12], [8, -4]]
+
+
+def choose(now: np.ndarray, before: np.ndarray, plate: np.ndarray, *, move: bool = True, q: int = 40) -> Vectors:
+    """What the search chooses for all cells of a picture, from random nets' principal components."""
+    geometry, cpu, cells = Geometry(HEIGHT, WIDTH), torch.device("cpu"), np.ones((ROWS, COLS), np.bool_)
+    picture, reference, behind = (geometry.pad(frame_of(luma, 0), cpu) for luma in (now, before, plate))
+    state = LayerState(Layer.FOREGROUND, geometry, cpu)
+    state.reset(reference)
+    brain = small_brain()
+    search = MotionSearch(brain.tables, brain.nets.analysis_of("foreground").basis)
+    return search.choose(
+        picture, state, behind, cells, lively=cells, importance=np.ones(cells.shape, np.float32), q=q, move=move
+    )
+
+
+def test_each_mode_is_chosen_where_it_is_right():
+    wide, other = texture(HEIGHT + 96, WIDTH + 96, 5), texture(HEIGHT, WIDTH, 6)
+    before, plate = moved(wide, 0, 0), other
+    now = before.copy()
+    now[:, 32:64] = moved(wide, 3, -2)[:, 32:64]
+    now[:, 64:96] = plate[:, 64:96]
+    now[:, 104:112] = moved(wide, -4, 0)[:, 104:112]
+    found = choose(now, before, plate)
+    mode = found.mode.reshape(ROWS, COLS)
+    assert (mode[:, :2] == STILL).all()
+    assert (mode[1:-1, 2:4] == MOVED).all()
+    assert (mode[:, 4:6] == PLATE).all()
+    assert (mode[1:-1, 6] == SPLIT).all()  # its left half stands still
+    vector = found.vector.reshape(ROWS, COLS, 4, 2)
+    assert (vector[1:-1, 2:4] == (12, -8)).all()
+    assert (vector[1:-1, 6] == ((0, 0), (-16, 0), (0, 0), (-16, 0))).all()
+
+
+def test_nothing_moves_unless_asked():
+    wide = texture(HEIGHT + 96, WIDTH + 96, 7)
+    found = choose(moved(wide, 2, 2), moved(wide, 0, 0), texture(HEIGHT, WIDTH, 8), move=False)
+    assert set(found.mode.tolist()) <= {STILL, PLATE}
+    assert not found.vector.any()
+
+
+def test_noise_moves_nothing():
+    rng = np.random.default_rng(0)
+    flat = np.full((HEIGHT, WIDTH), 120.0)
+    now, before = ((flat + rng.normal(scale=2.0, size=flat.shape)).round().astype(np.uint8) for _ in range(2))
+    assert (choose(now, before, before, q=20).mode == STILL).all()
