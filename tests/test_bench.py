@@ -241,7 +241,7 @@ def test_opponents_are_measured_around_our_quality() -> None:
     assert len(asked) == len(points)
 
 
-def test_gops_are_ours_and_ten_seconds() -> None:
+def test_gops_are_two_and_ten_seconds() -> None:
     x264 = OPPONENTS["x264-medium"]
     assert rd.gops(x264, clip(150)) == [20, 100]
     assert rd.gops(x264, clip(60)) == [20, 60]

@@ -50,12 +50,13 @@ class Show:
     exhibits: tuple[Exhibit, ...]
 
 
-def make_show(clip: Clip, points: Sequence[Point], *, code: fovea.Code = fovea.code) -> Show:
+def make_show(clip: Clip, points: Sequence[Point]) -> Show:
     """Ours at its middle point, and up to three of the opponents among `points`."""
     own = sorted((point for point in points if point.codec == "fovea"), key=lambda point: point.nbytes)
     middle = own[len(own) // 2]
     window = subject(clip)
-    exhibits = [_exhibit(clip, window, code(clip, middle.setting), middle.codec, middle.setting, middle.gop)]
+    coded = fovea.code(clip, middle.setting, gop_s=middle.gop / clip.fps)
+    exhibits = [_exhibit(clip, window, coded, middle.codec, middle.setting, middle.gop)]
     names = list(dict.fromkeys(point.codec for point in points if point.codec != "fovea"))
     chosen = ([name for name in SHOWN if name in names] + [name for name in names if name not in SHOWN])[:_MOST]
     for name in chosen:

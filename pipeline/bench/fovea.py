@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import numpy as np
@@ -14,16 +14,14 @@ from pipeline.codec import Decoder, Encoder, Tuning
 from pipeline.codec.layer import Brain
 from pipeline.types import Frame, Packet
 
-GOP_S = 2.0
-
-Code = Callable[[Clip, float], Coded]  # a clip at a quality
+GOP_S = 10.0
 
 
 def code(
     clip: Clip,
     quality: float,
     *,
-    gop_us: int = round(GOP_S * 1e6),
+    gop_s: float = GOP_S,
     bitrate_bps: int | None = None,
     tuning: Tuning | None = None,
     brain: Brain | None = None,
@@ -35,7 +33,7 @@ def code(
         height=clip.height,
         quality=quality,
         bitrate_bps=bitrate_bps,
-        gop_us=gop_us,
+        gop_us=round(gop_s * 1e6),
         tuning=tuning,
         brain=brain,
     )

@@ -16,7 +16,7 @@ from pipeline.bench.opponents import Attempt, Opponent
 from pipeline.bench.quality import Distortion, RgbDistortion
 from pipeline.bench.structure import ms_ssim
 
-GOPS_S = (fovea.GOP_S, 10.0)  # of opponents: as ours, and long
+GOPS_S = (2.0, fovea.GOP_S)  # of opponents: as is usual for cameras, and long
 
 Report = Callable[[str], None]
 
@@ -99,14 +99,14 @@ def measure(
 
 
 def measure_fovea(
-    clip: Clip, qualities: Sequence[float], *, code: fovea.Code = fovea.code, witness: Witness | None = None,
+    clip: Clip, qualities: Sequence[float], *, gop_s: float = fovea.GOP_S, witness: Witness | None = None,
     report: Report = lambda _: None,
 ) -> list[Point]:  # fmt: skip
-    """A point a quality. `code` may be replaced, e.g. by one with other weights."""
-    gop = round(fovea.GOP_S * clip.fps)
+    """A point a quality."""
+    gop = min(round(gop_s * clip.fps), len(clip))
     points = []
     for quality in qualities:
-        coded = code(clip, quality)
+        coded = fovea.code(clip, quality, gop_s=gop_s)
         points.append(measure(clip, coded, codec="fovea", setting=quality, gop=gop, witness=witness))
         report(str(points[-1]))
     return points

@@ -31,12 +31,14 @@ _UNKNOWN_FPS = 25.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is done with every clip. `detector` makes regions where none are given; `opponents` are names in OPPONENTS;
+    """What is done with every clip. `detector` makes regions where none are given; `gop_s` is Fovea's GOP; `opponents`
+    are names in OPPONENTS, with their own GOPs;
     `witness` is the detector for agreement, `jobs` the curves of opponents that are measured at a time."""
 
     detector: DetectorConfig
     qualities: tuple[float, ...]
     opponents: tuple[str, ...]
+    gop_s: float = fovea.GOP_S
     frames: int = 150
     skip: int = 0
     halve: bool = False
@@ -101,10 +103,7 @@ def load_clip(url: str, plan: Plan, given: Mapping[str, Regions] | None = None) 
     return Clip(name, put_on(regions, frames), fps, regions.detector, matrix, full_range), regions
 
 
-def measure_clip(
-    clip: Clip, plan: Plan, *, earlier: str = "", code: fovea.Code = fovea.code,
-    report: rd.Report = lambda _: None,
-) -> ClipResult:  # fmt: skip
+def measure_clip(clip: Clip, plan: Plan, *, earlier: str = "", report: rd.Report = lambda _: None) -> ClipResult:
     """Every point of a clip. Opponents' points for the very same input are taken from `earlier`, the text of a
     points.json."""
     witness = _witness(plan.witness, clip) if plan.witness else None
@@ -113,7 +112,7 @@ def measure_clip(
         known = [point for point in known if point.agreement]
     if known:
         report(f"{clip.name}: {len(known)} points of opponents are known from an earlier run")
-    own = rd.measure_fovea(clip, plan.qualities, code=code, witness=witness, report=report)
+    own = rd.measure_fovea(clip, plan.qualities, gop_s=plan.gop_s, witness=witness, report=report)
     others = rd.measure_opponents(
         clip, plan.opponents, own=own, known=known, witness=witness, jobs=plan.jobs, report=report
     )

@@ -42,6 +42,9 @@ def rd(
     boxes: Annotated[Path | None, typer.Option(help="JSON lines with boxes, in place of a detector.")] = None,
     regions: Annotated[Path | None, typer.Option(help="An earlier run's regions.npz, in place of a detector.")] = None,
     quality: Annotated[list[str] | None, typer.Option(help="Of Fovea; with commas or several times.")] = None,
+    gop: Annotated[
+        float, typer.Option(min=0.1, help="Seconds of Fovea's GOP; opponents have the best of 2 and 10.")
+    ] = 10.0,
     opponents: Annotated[
         list[str] | None, typer.Option(help=f"With commas or several times, or {ALL}. Unless told: {OPPONENTS}.")
     ] = None,
@@ -66,6 +69,7 @@ def rd(
     plan = run.Plan(
         detector=build(DetectorConfig, kind=kind, weights=weights, boxes=boxes, every=1),
         qualities=tuple(_quality(text) for text in _listed(quality, QUALITIES)),
+        gop_s=gop,
         opponents=names,
         frames=frames,
         skip=skip,
