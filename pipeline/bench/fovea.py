@@ -1,4 +1,5 @@
-"""Ours, measured as a user would have it: the whole file, container, checksums and plates' protection included."""
+"""Ours: the whole file, container and checksums included, without the parity that mends plates: opponents have nothing
+like it."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ def code(
     tuning: Tuning | None = None,
     brain: Brain | None = None,
 ) -> Coded:
-    """Encode a clip. Layers: foreground, background, plate, and what the container adds to protect and
-    find them, shared out in proportion."""
+    """Encode a clip. Layers: foreground, background, plate, and what the container adds to find
+    them, shared out in proportion."""
     encoder = Encoder(
         width=clip.width,
         height=clip.height,
@@ -39,7 +40,7 @@ def code(
     )
     packets = [encoder.encode(item.frame, item.mask) for item in clip.masked]
     file = io.BytesIO()
-    writer = StreamWriter(encoder.info, UUID(int=0).bytes, foreground=file, background=file)
+    writer = StreamWriter(encoder.info, UUID(int=0).bytes, foreground=file, background=file, parity=False)
     for packet in packets:
         writer.append(packet)
     writer.close()

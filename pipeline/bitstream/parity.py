@@ -1,4 +1,4 @@
-"""Parity of a plate chunk's payload: mends a lost sector, or a burst of a quarter of it. See FORMAT.md, "Parity".
+"""Parity of a plate chunk's payload: mends a lost sector. See FORMAT.md, "Parity".
 
 Pure functions over bytes; knows nothing of chunks or files.
 """
@@ -67,9 +67,9 @@ def repair(damaged: bytes, protection: bytes) -> bytes:
 
 
 def _shape(length: int) -> tuple[int, int]:
-    """Blocks, and groups of them. A burst of as many bytes as all groups but one have touches no group twice."""
+    """Blocks, and groups of them. A burst of a sector, wherever it begins, touches no group twice."""
     blocks = -(-length // BLOCK_BYTES)
-    return blocks, min(blocks, max(-(-blocks // 4), _SECTOR_BLOCKS) + 1)
+    return blocks, min(blocks, _SECTOR_BLOCKS + 1)
 
 
 def _rows(payload: bytes, blocks: int, groups: int) -> Rows:
