@@ -9,5 +9,5 @@
     results    all of it as JSON
     exhibits   crops and bits of a few points, `plots` draws them, `report` is the page
 
-`demo` reports on the demo run.
+`demo` reports on the demo run. `allocation/` trains and compares ways to tell an encoder where bits should go.
 """

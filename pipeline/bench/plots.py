@@ -31,15 +31,16 @@ _DARK = {"figure.facecolor": "#16191d", "axes.facecolor": "#16191d", "legend.fac
 
 def curves_png(clip: ClipResult, *, dark: bool = False) -> bytes:
     """Rate on a logarithmic axis against weighted and foreground PSNR: ours, and the best of each opponent's curves."""
-    return _drawn(lambda axes: _curves(clip, axes), dark=dark, columns=2)
+    return drawn(lambda axes: _curves(clip, axes), dark=dark, columns=2)
 
 
 def bits_png(exhibits: Sequence[Exhibit], fps: float, *, dark: bool = False) -> bytes:
     """Bytes a frame by layer of the first exhibit, which is ours, and everybody's bytes so far."""
-    return _drawn(lambda axes: _bits(exhibits, fps, axes), dark=dark, columns=2)
+    return drawn(lambda axes: _bits(exhibits, fps, axes), dark=dark, columns=2)
 
 
-def _drawn(draw: Callable[[Sequence[Any]], None], *, dark: bool, columns: int) -> bytes:
+def drawn(draw: Callable[[Sequence[Any]], None], *, dark: bool, columns: int) -> bytes:
+    """A PNG of what `draw` puts on `columns` axes side by side."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,15 +1,16 @@
-"""`fovea bench`: the codec beside its opponents, on one's own clips."""
+"""`fovea bench`: the codec beside its opponents on one's own clips, and ways to allocate bits beside each other."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import Json, build, choice, emit, say
+from pipeline.cli.output import Json, Threads, build, choice, emit, say
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ ALL = "all"
 
 
 def register(app: typer.Typer) -> None:
-    bench = typer.Typer(help="Measure the codec beside x264, x265, SVT-AV1 and JPEG.")
-    bench.callback()(lambda: None)  # with one command only, typer would make it the group itself
+    bench = typer.Typer(help="Measure the codec beside x264, x265, SVT-AV1 and JPEG, and what its parts are worth.")
     bench.command("rd")(rd)
+    bench.command("allocation")(allocation)
     app.add_typer(bench, name="bench")
 
 
@@ -84,6 +85,44 @@ def rd(
         say(f"{name} is not measured: {why}")
     results = run.measure_clips(clips, plan, given=given, unavailable=unavailable, out=out, resume=resume, report=say)
     emit(to_json(results), as_json=as_json, text=_text(results, at))
+    return 0
+
+
+def allocation(
+    images: Annotated[Path, typer.Option(help="A folder of photos to train on.")],
+    coco: Annotated[Path, typer.Option(help="Photos to measure on, with COCO's instances.json beside them.")],
+    out: Annotated[Path, typer.Option(help="A directory for results; a run found there goes on.")],
+    variants: Annotated[
+        list[str] | None, typer.Option(help="With commas or several times. Unless told: all of them.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each variant's training.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of nets, batches and noise, the same for all.")] = 1,
+    photos: Annotated[int, typer.Option(min=1, help="To measure on, at most.")] = 100,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> int:
+    """Implicit against explicit bit allocation: same nets, data, steps and seed; trained and measured on photos, on the
+    CPU."""
+    import torch
+
+    from pipeline.bench.allocation.exhibit import as_text, picture
+    from pipeline.bench.allocation.run import compare
+    from pipeline.bench.allocation.training import Plan
+    from pipeline.bench.allocation.variants import VARIANTS
+
+    names = tuple(dict.fromkeys(_listed(variants, ",".join(VARIANTS))))
+    for name in names:
+        choice(name, tuple(VARIANTS), "--variants")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    plan = Plan(seed=seed) if steps is None else Plan(seed=seed, steps=steps)
+    made = compare(images, coco, out, plan=plan, photos=photos, names=names, report=say)
+    (out / "allocation.png").write_bytes(picture(made))
+    emit(
+        {"out": str(out), "photos": len(made.photos), "savings": [asdict(each) for each in made.savings]},
+        as_json=as_json,
+        text="\n".join(_aligned(as_text(made))),
+    )
     return 0
 
 

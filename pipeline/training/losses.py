@@ -68,14 +68,15 @@ def compile_blocks(nets: CodecNets) -> None:
             module.compile(dynamic=True)
 
 
+def components(blocks: Tensor) -> Tensor:
+    """Principal components of blocks (N,96) in the 6:1:1 measure, as rows (96,96), the largest first."""
+    scaled = weighted(blocks).double()
+    covariance = scaled.T @ scaled / len(scaled)
+    return torch.linalg.eigh(covariance).eigenvectors.flip(1).T.float().contiguous()
+
+
 def set_bases(nets: CodecNets, still: Samples, moving: Samples) -> None:
     """The linear paths: principal components of weighted blocks, of photos and of motion-compensated residuals."""
-
-    def components(blocks: Tensor) -> Tensor:
-        scaled = weighted(blocks).double()
-        covariance = scaled.T @ scaled / len(scaled)
-        return torch.linalg.eigh(covariance).eigenvectors.flip(1).T.float().contiguous()
-
     n, cpu = BASIS_SAMPLES, torch.device("cpu")
     picture = Batches(still, batch=n, device=cpu, seed=0).draw()[0]
     intra = components((to_blocks(*core(picture.planes)) - 128).flatten(0, 2))

@@ -1,0 +1,181 @@
+"""What is compared: how an encoder learns where the bits should go. All else is the same.
+
+Every variant's loss counts an error outside the region less, by the importance there. Every decoder knows the region's
+cells, whose map is coded with the picture, and so does the index net of the entropy model. Only where the gain is
+transmitted does the decoder know the importance too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.codec.blocks import Positions, weighted
+from pipeline.codec.model import CodecNets, LayerInput, Modes
+from pipeline.codec.nets import LATENT, Analysis, Enhancement, RegionAttention, Synthesis, step_size
+
+GAIN_STEPS = 30.0  # of quality between importance 1 and 0: the root of the loss weight's 1/32, 12 steps to the octave
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """`enhancement` and `sft` let the analysis see the importance, `gate` acts on the latent. A variant without any is
+    `blind`: the importance changes its training, not what it codes."""
+
+    name: str
+    words: str
+    enhancement: Enhancement = "none"
+    sft: bool = False
+    gate: Literal["none", "hard", "soft", "gain"] = "none"
+    dual: bool = True
+
+    @property
+    def blind(self) -> bool:
+        return self.enhancement in ("none", "fsca") and not self.sft and self.gate == "none"
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("mgfe", "implicit: RAA and FSCA in the analysis", enhancement="mgfe"),
+        Variant("gain", "explicit: latent gain, its map transmitted", gate="gain"),
+        Variant("loss", "region-weighted loss alone"),
+        Variant("soft", "explicit: learned gate on the latent", gate="soft"),
+        Variant("raa", "implicit: RAA alone", enhancement="raa"),
+        Variant("mgfe-single", "as mgfe, with one decoder", enhancement="mgfe", dual=False),
+        Variant("hard", "explicit: outside only the first channels pass", gate="hard"),
+        Variant("sft", "implicit: spatial feature transform", sft=True),
+        Variant("fsca", "FSCA alone, which sees no mask", enhancement="fsca"),
+        Variant("mgfe-gain", "both: MGFE, and latent gain", enhancement="mgfe", gate="gain"),
+    )
+}
+ANCHOR = "mgfe"  # what the others are compared with
+IMPLICIT, EXPLICIT = ("mgfe", "raa", "sft"), ("gain", "soft", "hard")
+
+
+class RegionPositions(Positions):
+    """All positions of some pictures; `inside` (N,) bool says which belong to the region."""
+
+    def __init__(self, cells: Tensor) -> None:
+        """`cells` (B,rows,cols) bool: the region."""
+        fine = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
+        super().__init__(torch.ones_like(fine))
+        self.inside = fine.flatten()
+
+
+class FeatureTransform(nn.Module):
+    """SFT (Wang et al., CVPR 2018): features scaled and shifted by what two convolutions make of the importance."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale, self.shift = RegionAttention(channels), RegionAttention(channels)
+
+    def forward(self, x: Tensor, importance: Tensor, at: Positions) -> Tensor:
+        scale, shift = self.scale(importance, at), self.shift(importance, at) - 1  # one and zero at first
+        transformed: Tensor = x * scale + shift
+        return transformed
+
+
+class FeatureTransformAnalysis(Analysis):
+    """The analysis with SFT before each block, and on the linear path."""
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__(channels, depth, enhancement="none")
+        self.transforms = nn.ModuleList(FeatureTransform(channels) for _ in range(depth))
+        self.linear_transform = FeatureTransform(LATENT)
+
+    def forward(self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: Positions) -> Tensor:
+        scaled = weighted(residual)
+        x = self.enter(torch.cat((scaled / 16, (prediction - 128) / 64), dim=1)) * torch.exp(self.quality(q))
+        for transform, block in zip(self.transforms, self.blocks, strict=True):
+            x = block(transform(x, importance, at), at)
+        latent: Tensor = self.linear_transform(scaled @ self.basis.T, importance, at) + 16 * self.leave(x)
+        latent = latent * torch.exp(self.gain(q)) / step_size(q).unsqueeze(1)
+        return latent
+
+
+class GatedAnalysis(nn.Module):
+    """A variant's encoder: an analysis, and what acts on its latent."""
+
+    def __init__(self, variant: Variant, channels: int, depth: int) -> None:
+        super().__init__()
+        self.hard = variant.gate == "hard"
+        self.soft = RegionAttention(LATENT) if variant.gate == "soft" else None
+        self.analysis = (
+            FeatureTransformAnalysis(channels, depth)
+            if variant.sft
+            else Analysis(channels, depth, enhancement=variant.enhancement)
+        )
+
+    def forward(self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: Positions) -> Tensor:
+        latent: Tensor = self.analysis(residual, prediction, importance, q, at)
+        if self.soft is not None:
+            latent = latent * self.soft(importance, at)
+        if self.hard:
+            latent = latent * open_channels(at.pick(importance))
+        return latent
+
+
+def open_channels(importance: Tensor) -> Tensor:
+    """The hard gate, (N,1) -> (N,96) of 0 and 1: all channels at importance 1, fewer geometrically, one at 0."""
+    return (torch.arange(LATENT, device=importance.device) < LATENT**importance).float()
+
+
+class RegionSynthesis(nn.Module):
+    """Two decoders, each sees its own positions alone, as the codec's layers do."""
+
+    def __init__(self, channels: int, depth: int) -> None:
+        super().__init__()
+        self.inside, self.outside = Synthesis(channels, depth), Synthesis(channels, depth)
+
+    def forward(self, latent: Tensor, prediction: Tensor, q: Tensor, at: RegionPositions) -> Tensor:
+        out = torch.zeros_like(prediction)
+        for decoder, chosen in ((self.inside, at.inside), (self.outside, ~at.inside)):
+            kept = chosen.nonzero().squeeze(1)
+            out = out.index_copy(0, kept, decoder(latent[kept], prediction[kept], q[kept], at.select(kept)))
+        return out
+
+
+def build(variant: Variant, *, width: int, depth: int, basis: Tensor, seed: int) -> CodecNets:
+    """A variant's nets, those of plates. What variants share begins alike. `basis` (96,96): principal components."""
+    torch.manual_seed(seed)
+    analysis, synthesis = Analysis(width, depth, enhancement="none"), Synthesis(width, depth)
+    nets = CodecNets(inter_channels=1, intra_channels=1, depth=(1, 1), enhancement="none")
+    analysis.basis.copy_(basis)
+    synthesis.basis.copy_(basis)
+    encoder = GatedAnalysis(variant, width, depth)
+    encoder.analysis.load_state_dict(analysis.state_dict(), strict=False)
+    nets.analysis["intra"] = encoder
+    nets.synthesis["plate"] = synthesis
+    if variant.dual:
+        decoders = RegionSynthesis(width, depth)
+        for decoder in (decoders.inside, decoders.outside):
+            decoder.load_state_dict(synthesis.state_dict())
+        nets.synthesis["plate"] = decoders
+    return nets
+
+
+def layer_input(variant: Variant, blocks: Tensor, cells: Tensor, outside: Tensor, q: Tensor) -> LayerInput:
+    """Pictures as `blocks` (B,rows,cols,96) with their region `cells` (B,rows/2,cols/2), the importance `outside` (B,)
+    of the rest, and their quality `q` (B,)."""
+    at = RegionPositions(cells)
+    size = at.rows * at.cols
+    importance = torch.where(at.inside, 1.0, outside.repeat_interleave(size))
+    quality = q.repeat_interleave(size)
+    if variant.gate == "gain":
+        quality = (quality - GAIN_STEPS * (1 - importance)).round().clamp(min=0)
+    x = blocks.flatten(0, 2)
+    return LayerInput(
+        kind="plate",
+        at=at,
+        blocks=x,
+        prediction=torch.full_like(x, 128.0),
+        importance=importance.view(at.batch, at.rows, at.cols, 1),
+        before=torch.zeros_like(x),
+        # The index net has a place for a bit that both ends know of a position: here, whether it is in the region.
+        modes=replace(Modes.still(at), coded_before=at.inside.long()),
+        q=quality,
+    )
