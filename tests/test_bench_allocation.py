@@ -97,13 +97,30 @@ def test_the_hard_gate_closes_channels() -> None:
     assert passed.tolist() == [1, 10, 96]
 
 
+def test_what_the_decoder_knows() -> None:
+    known = {name: (photo(name, 0.2), photo(name, 0.8)) for name in VARIANTS}
+    differing = {
+        name
+        for name, (a, b) in known.items()
+        if not torch.equal(side_features("plate", a.q, a.modes, a.at), side_features("plate", b.q, b.modes, b.at))
+    }
+    assert differing == {"gain", "mgfe-gain", "mgfe-told"}
+    nets, x = tiny("mgfe-told"), known["mgfe-told"]
+    decoders = nets.synthesis["plate"]
+    decoders.gain.knots.data[0] = 1.0  # at importance 0, and less of it up to 1/8
+    latent = torch.ones(len(x[0].at), 96)
+    low, high = (decoders(latent, each.prediction, each.q, each.at) for each in (photo("mgfe-told", 0.0), x[1]))
+    assert not torch.equal(low[~x[0].at.inside], high[~x[0].at.inside])
+    assert torch.equal(low[x[0].at.inside], high[x[0].at.inside])
+
+
 def test_the_gain_takes_larger_steps_outside() -> None:
     x = photo("gain", 0.0)
     assert x.q.view(8, 12)[3, 5] == 36
     assert x.q.view(8, 12)[0, 0] == 6
 
 
-@pytest.mark.parametrize("name", ["mgfe", "gain", "hard", "mgfe-single"])
+@pytest.mark.parametrize("name", ["mgfe", "gain", "hard", "mgfe-single", "mgfe-told"])
 def test_bytes_decode_to_the_picture_that_was_measured(name: str) -> None:
     nets, tables, x = tiny(name), initial_tables(), photo(name, 0.4)
     data, zeros, pictures = encode(nets, tables, x, region().numpy())

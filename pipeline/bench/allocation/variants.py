@@ -2,7 +2,7 @@
 
 Every variant's loss counts an error outside the region less, by the importance there. Every decoder knows the region's
 cells, whose map is coded with the picture, and so does the index net of the entropy model. Only where the gain is
-transmitted does the decoder know the importance too.
+transmitted, or the importance told, does the decoder know more.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from pipeline.codec.blocks import Positions, weighted
 from pipeline.codec.model import CodecNets, LayerInput, Modes
-from pipeline.codec.nets import LATENT, Analysis, Enhancement, RegionAttention, Synthesis, step_size
+from pipeline.codec.nets import LATENT, QUALITIES, Analysis, Curve, Enhancement, RegionAttention, Synthesis, step_size
 
 GAIN_STEPS = 30.0  # of quality between importance 1 and 0: the root of the loss weight's 1/32, 12 steps to the octave
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """`enhancement` and `sft` let the analysis see the importance, `gate` acts on the latent. A variant without any is
-    `blind`: the importance changes its training, not what it codes."""
+    """`enhancement` and `sft` let the analysis see the importance, `gate` acts on the latent, `told` lets the decoder
+    know it. A variant without any is `blind`: the importance changes its training, not what it codes."""
 
     name: str
     words: str
@@ -31,10 +31,15 @@ class Variant:
     sft: bool = False
     gate: Literal["none", "hard", "soft", "gain"] = "none"
     dual: bool = True
+    told: bool = False
 
     @property
     def blind(self) -> bool:
         return self.enhancement in ("none", "fsca") and not self.sft and self.gate == "none"
+
+    def __post_init__(self) -> None:
+        if self.told and (self.blind or not self.dual):
+            raise ValueError(f"{self.name}: what is told is the importance that the encoder sees, to two decoders")
 
 
 VARIANTS = {
@@ -50,6 +55,7 @@ VARIANTS = {
         Variant("sft", "implicit: spatial feature transform", sft=True),
         Variant("fsca", "FSCA alone, which sees no mask", enhancement="fsca"),
         Variant("mgfe-gain", "both: MGFE, and latent gain", enhancement="mgfe", gate="gain"),
+        Variant("mgfe-told", "as mgfe, the decoder is told the importance", enhancement="mgfe", told=True),
     )
 }
 ANCHOR = "mgfe"  # what the others are compared with
@@ -57,13 +63,15 @@ IMPLICIT, EXPLICIT = ("mgfe", "raa", "sft"), ("gain", "soft", "hard")
 
 
 class RegionPositions(Positions):
-    """All positions of some pictures; `inside` (N,) bool says which belong to the region."""
+    """All positions of some pictures; `inside` (N,) bool says which belong to the region, `importance` (N,) how much
+    each counts."""
 
-    def __init__(self, cells: Tensor) -> None:
-        """`cells` (B,rows,cols) bool: the region."""
+    def __init__(self, cells: Tensor, outside: Tensor) -> None:
+        """`cells` (B,rows,cols) bool: the region; `outside` (B,): importance of the rest."""
         fine = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
         super().__init__(torch.ones_like(fine))
         self.inside = fine.flatten()
+        self.importance = torch.where(self.inside, 1.0, outside.repeat_interleave(self.rows * self.cols))
 
 
 class FeatureTransform(nn.Module):
@@ -125,13 +133,17 @@ def open_channels(importance: Tensor) -> Tensor:
 
 
 class RegionSynthesis(nn.Module):
-    """Two decoders, each sees its own positions alone, as the codec's layers do."""
+    """Two decoders, each sees its own positions alone, as the codec's layers do. Told the importance, they undo what
+    the encoder made of it with a learned gain for each channel."""
 
-    def __init__(self, channels: int, depth: int) -> None:
+    def __init__(self, channels: int, depth: int, *, told: bool) -> None:
         super().__init__()
         self.inside, self.outside = Synthesis(channels, depth), Synthesis(channels, depth)
+        self.gain = Curve(LATENT) if told else None
 
     def forward(self, latent: Tensor, prediction: Tensor, q: Tensor, at: RegionPositions) -> Tensor:
+        if self.gain is not None:
+            latent = latent * torch.exp(self.gain((QUALITIES - 1) * at.importance))
         out = torch.zeros_like(prediction)
         for decoder, chosen in ((self.inside, at.inside), (self.outside, ~at.inside)):
             kept = chosen.nonzero().squeeze(1)
@@ -151,7 +163,7 @@ def build(variant: Variant, *, width: int, depth: int, basis: Tensor, seed: int)
     nets.analysis["intra"] = encoder
     nets.synthesis["plate"] = synthesis
     if variant.dual:
-        decoders = RegionSynthesis(width, depth)
+        decoders = RegionSynthesis(width, depth, told=variant.told)
         for decoder in (decoders.inside, decoders.outside):
             decoder.load_state_dict(synthesis.state_dict())
         nets.synthesis["plate"] = decoders
@@ -161,21 +173,22 @@ def build(variant: Variant, *, width: int, depth: int, basis: Tensor, seed: int)
 def layer_input(variant: Variant, blocks: Tensor, cells: Tensor, outside: Tensor, q: Tensor) -> LayerInput:
     """Pictures as `blocks` (B,rows,cols,96) with their region `cells` (B,rows/2,cols/2), the importance `outside` (B,)
     of the rest, and their quality `q` (B,)."""
-    at = RegionPositions(cells)
-    size = at.rows * at.cols
-    importance = torch.where(at.inside, 1.0, outside.repeat_interleave(size))
-    quality = q.repeat_interleave(size)
+    at = RegionPositions(cells, outside)
+    quality = q.repeat_interleave(at.rows * at.cols)
     if variant.gate == "gain":
-        quality = (quality - GAIN_STEPS * (1 - importance)).round().clamp(min=0)
+        quality = (quality - GAIN_STEPS * (1 - at.importance)).round().clamp(min=0)
+    # The index net has places for numbers that both ends know of a position.
+    modes = replace(Modes.still(at), coded_before=at.inside.long())
+    if variant.told:
+        modes = replace(modes, age=(15 * (1 - at.importance)).round().long())
     x = blocks.flatten(0, 2)
     return LayerInput(
         kind="plate",
         at=at,
         blocks=x,
         prediction=torch.full_like(x, 128.0),
-        importance=importance.view(at.batch, at.rows, at.cols, 1),
+        importance=at.importance.view(at.batch, at.rows, at.cols, 1),
         before=torch.zeros_like(x),
-        # The index net has a place for a bit that both ends know of a position: here, whether it is in the region.
-        modes=replace(Modes.still(at), coded_before=at.inside.long()),
+        modes=modes,
         q=quality,
     )
