@@ -80,6 +80,33 @@ class CodecConfig(_Strict):
     threads: int | None = Field(default=None, ge=1)  # of torch, on a CPU; None leaves torch's own choice
 
 
+class AgeStep(_Strict):
+    """When a step of aging is due: for footage older than so many days, and for what does not fit, the newest first,
+    into this share of `max_gb`."""
+
+    days: float | None = Field(default=None, ge=0)
+    share: float | None = Field(default=None, ge=0, le=1)
+
+
+class RetentionConfig(_Strict):
+    """How a camera's footage ages: full, foreground over the plate, at a lower frame rate, gone. Without `max_gb` and
+    days it stays."""
+
+    max_gb: float | None = Field(default=None, gt=0)  # 10^9 bytes
+    background: AgeStep = AgeStep(share=0.5)
+    thin: AgeStep = AgeStep(share=0.8)
+    thin_keep_s: float = Field(default=0.0, ge=0)  # of each GOP; 0: its key frame alone
+    remove: AgeStep = AgeStep(share=1.0)
+
+    @model_validator(mode="after")
+    def _order(self) -> RetentionConfig:
+        for unit in ("days", "share"):
+            given = [v for step in (self.background, self.thin, self.remove) if (v := getattr(step, unit)) is not None]
+            if given != sorted(given):
+                raise ValueError(f"{unit} of background, thin and remove must not fall: {given}")
+        return self
+
+
 class CameraConfig(_Strict):
     """One camera: a source and, where they differ from the site's, the stages' settings."""
 
@@ -87,6 +114,7 @@ class CameraConfig(_Strict):
     detector: DetectorConfig = DetectorConfig()
     mask: MaskConfig = MaskConfig()
     codec: CodecConfig = CodecConfig()
+    retention: RetentionConfig | None = None
 
 
 class RayConfig(_Strict):
@@ -106,6 +134,13 @@ class SiteConfig(_Strict):
     store: Path
     cameras: dict[CameraId, CameraConfig] = Field(min_length=1)
     ray: RayConfig = RayConfig()
+    retention: RetentionConfig = RetentionConfig()  # of each camera that has none of its own
+    keep_free_gb: float = Field(default=1.0, ge=0)
+
+    @property
+    def retentions(self) -> dict[str, RetentionConfig]:
+        """By camera."""
+        return {name: camera.retention or self.retention for name, camera in self.cameras.items()}
 
     @model_validator(mode="after")
     def _ids(self) -> SiteConfig:

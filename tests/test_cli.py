@@ -77,7 +77,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["inspect", "text.mp4"], 1, "byte 0"),
         (["verify", "none"], 2, "none"),
         (["store", "ls", "none"], 1, "none"),
-        (["store", "rm", "none"], 2, "rm"),
+        (["store", "rm", "none"], 2, "CAMERA"),
+        (["store", "pin", "none", "gate", "--from", "1", "--to", "2"], 1, "none: not a Fovea store"),
         (["export", "none", "cam", "o.mp4", "--from", "1", "--to", "0"], 2, "is not after"),
         (["export", "none", "cam", "o.mp4", "--from", "noon", "--to", "1"], 2, "noon: not a time"),
         (["export", "none", "cam", "o.mp4", "--from", "2026-01-31T12:00:00", "--to", "1"], 2, "time zone"),
@@ -177,6 +178,19 @@ def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert clip.stat().st_size > 0
     status, _, err = run(capsys, "export", store, "nobody", clip, "--from", begin, "--to", end)
     assert (status, err.count("\n")) == (2, 1)
+    span = ("--from", begin, "--to", end)
+    status, out, _ = run(capsys, "store", "pin", store, "good", *span, "--reason", "seen")
+    assert (status, out) == (0, "pin 1\n")
+    assert json.loads(run(capsys, "store", "rm", store, "good", *span, "--json")[1]) == {"segments": 0, "bytes": 0}
+    site.write_text(site.read_text() + "retention: {background: {days: 0}}\n")
+    assert "nothing is due" in run(capsys, "store", "age", store, "--config", site)[1]
+    assert "seen" in run(capsys, "store", "pins", store)[1]
+    assert run(capsys, "store", "unpin", store, 1)[0] == 0
+    assert "days in full" in run(capsys, "store", "forecast", store, "--config", site)[1]
+    forecast = json.loads(run(capsys, "store", "forecast", store, "--json")[1])["cameras"]["good"]
+    assert forecast["background_rate"] > 0
+    aged = json.loads(run(capsys, "store", "age", store, "--config", site, "--json")[1])
+    assert [(p["action"], p["bytes"]) for p in aged["purges"]] == [("background", listed["bytes_background"])]
     os.truncate(next(store.rglob("*.fg")), 200)
     status, out, _ = run(capsys, "verify", store)
     assert status == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from pipeline.config import CameraConfig, RayConfig, SiteConfig, SourceConfig, load_site
+from pipeline.config import CameraConfig, RayConfig, RetentionConfig, SiteConfig, SourceConfig, load_site
 from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -49,6 +49,8 @@ def test_the_example_shows_the_defaults() -> None:
     yard = site.cameras["yard"]
     assert yard == CameraConfig(source=SourceConfig(url=yard.source.url))
     assert site.ray == RayConfig()
+    assert site.retention == RetentionConfig()
+    assert site.keep_free_gb == SiteConfig.model_fields["keep_free_gb"].default
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,10 @@ def test_the_example_shows_the_defaults() -> None:
         (SITE + "colour: red\n", "colour: unknown key"),
         (SITE + "    codec: {qualty: 3}\n", "cameras.yard.codec.qualty: unknown key"),
         (SITE + "    codec: {quality: 101}\n", "cameras.yard.codec.quality: Input should be less than or equal to 100"),
+        (
+            SITE + "retention: {background: {days: 9}, remove: {days: 3}}\n",
+            "retention: Value error, days of background",
+        ),
         ("store: archive\n", "cameras: Field required"),
         ("store: archive\ncameras: {}\n", "cameras: "),
         ("store: archive\ncameras: {Yard: {source: {url: x}}}\n", "camera id 'Yard'"),

@@ -1,4 +1,4 @@
-"""`fovea store ls`, `store check` and `export`: what an archive holds, and clips out of it."""
+"""`fovea store ls`, `store check` and `export`: what an archive holds, and clips out of it. More in `upkeep`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import upkeep
 from pipeline.cli.output import (
     DEVICES,
     LAYERS,
@@ -20,11 +21,11 @@ from pipeline.cli.output import (
     choice,
     counted,
     emit,
-    parse_time,
     replacing,
     say,
     show_bytes,
     show_time,
+    time_range,
 )
 from pipeline.cli.stream import fault_line, report_faults
 from pipeline.errors import UsageError
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     store = typer.Typer(help="The archive: what is in it, and whether it is sound.")
     store.command("ls")(ls)
     store.command("check")(check)
+    upkeep.register(store)
     app.add_typer(store, name="store")
     app.command()(export)
 
@@ -79,15 +81,6 @@ def ls(
             lines = [_event_line(event) for event in events] or [f"no {label} was seen"]
     emit(result, as_json=as_json, text="\n".join(lines))
     return 0
-
-
-def time_range(begin: str, end: str, *, default: tuple[int, int]) -> tuple[int, int]:
-    """`--from` and `--to` in microseconds. Raises UsageError."""
-    from_us = parse_time(begin) if begin else default[0]
-    to_us = parse_time(end) if end else default[1]
-    if to_us <= from_us:
-        raise UsageError(f"--to {end} is not after --from {begin}")
-    return from_us, to_us
 
 
 def _plain(camera: CameraSummary) -> dict[str, Value]:

@@ -101,6 +101,25 @@ def parse_time(text: str) -> int:
     return round(moment.timestamp() * 1e6)
 
 
+def time_range(begin: str, end: str, *, default: tuple[int, int]) -> tuple[int, int]:
+    """`--from` and `--to` in microseconds. Raises UsageError."""
+    from_us = parse_time(begin) if begin else default[0]
+    to_us = parse_time(end) if end else default[1]
+    if to_us <= from_us:
+        raise UsageError(f"--to {end} is not after --from {begin}")
+    return from_us, to_us
+
+
+@contextmanager
+def existing(directory: Path) -> Iterator[None]:
+    """Opening an archive to write makes one where there is none; a command about an archive must not. Raises
+    StoreError."""
+    from pipeline.store import Store
+
+    Store(directory, readonly=True).close()
+    yield
+
+
 def show_time(wall_us: int) -> str:
     return datetime.fromtimestamp(wall_us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

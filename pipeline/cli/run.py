@@ -55,12 +55,13 @@ def report_failures(job: SiteRun) -> None:
 def record(site: SiteConfig, *, runner: str, frames: int | None) -> tuple[SiteRun, bool]:
     """Run the whole job; returns it ended, and whether it was interrupted. Raises FoveaError where it cannot begin."""
     from pipeline.graph import plan_site
-    from pipeline.store import Store
+    from pipeline.store import Keeper, Store
 
     with Store(site.store):
         pass  # an archive that cannot be written is one error now, not one a camera later
     plans = plan_site(site, frames=frames)
-    with _job(site, plans, runner) as job:
+    keeper = Keeper(site.store, site.retentions, keep_free_gb=site.keep_free_gb, report=say)
+    with _job(site, plans, runner) as job, keeper:
         interrupted = watch(job)
     return job, interrupted
 

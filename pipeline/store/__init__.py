@@ -6,8 +6,12 @@ make a timeline of it. All may be called from any thread.
 """
 
 from pipeline.store.check import StoreFault, check, open_segment, read_through
+from pipeline.store.forecast import Forecast, forecast
 from pipeline.store.index import Store
+from pipeline.store.keeper import Keeper, keep, purge_line
+from pipeline.store.pins import pin, pins, unpin
 from pipeline.store.repair import Mended, repair
+from pipeline.store.retention import GB, age, purge_low_disk, purges, remove_range
 from pipeline.store.rows import (
     EVER_US,
     GAP_US,
@@ -28,9 +32,12 @@ from pipeline.store.timeline import activity, covered, gaps
 __all__ = [
     "EVER_US",
     "GAP_US",
+    "GB",
     "Activity",
     "CameraSummary",
     "Event",
+    "Forecast",
+    "Keeper",
     "Level",
     "Mended",
     "Pin",
@@ -43,10 +50,20 @@ __all__ = [
     "StoredDetection",
     "StoredTrack",
     "activity",
+    "age",
     "check",
     "covered",
+    "forecast",
     "gaps",
+    "keep",
     "open_segment",
+    "pin",
+    "pins",
+    "purge_line",
+    "purge_low_disk",
+    "purges",
     "read_through",
+    "remove_range",
     "repair",
+    "unpin",
 ]

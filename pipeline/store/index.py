@@ -31,8 +31,8 @@ from pipeline.types import CodedFrame, Layer
 
 UNSEEN_US = 60_000_000  # a segment that is not closed may hold frames, of less than this, that its row does not know
 
-_SEGMENTS = """SELECT s.number, s.id, c.id, s.epoch, s.first_wall_us, s.last_wall_us, s.first_pts_us, s.last_pts_us,
-    s.frames, s.bytes_foreground, s.bytes_background, s.state, s.has_background, s.thinned
+SEGMENTS_QUERY = """SELECT s.number, s.id, c.id, s.epoch, s.first_wall_us, s.last_wall_us, s.first_pts_us,
+    s.last_pts_us, s.frames, s.bytes_foreground, s.bytes_background, s.state, s.has_background, s.thinned
     FROM cameras c JOIN segments s ON s.camera = c.number"""
 
 
@@ -100,25 +100,27 @@ class Store:
     def segment(self, number: int) -> Segment | None:
         """A segment as its row says now, None if it is gone."""
         with self.reading() as database:
-            return next(_segments(database.execute(f"{_SEGMENTS} WHERE s.number = ?", (number,))), None)
+            return next(as_segments(database.execute(f"{SEGMENTS_QUERY} WHERE s.number = ?", (number,))), None)
 
     def segments(self, camera: str | None = None, *, from_us: int = 0, to_us: int = EVER_US) -> tuple[Segment, ...]:
         """Segments with frames in the range, by begin. Those that are not closed may hold frames that their row does
         not know yet, so they count as if they went on for a minute."""
         with self.reading() as database:
             rows = database.execute(
-                f"""{_SEGMENTS} WHERE (:camera IS NULL OR c.id = :camera) AND s.first_wall_us < :to_us
+                f"""{SEGMENTS_QUERY} WHERE (:camera IS NULL OR c.id = :camera) AND s.first_wall_us < :to_us
                 AND s.first_wall_us >= :from_us - c.longest_us - :unseen_us
                 AND s.last_wall_us + iif(s.state = 'closed', 0, :unseen_us) >= :from_us
                 ORDER BY s.first_wall_us, s.epoch, s.number""",
                 {"camera": camera, "from_us": from_us, "to_us": to_us, "unseen_us": UNSEEN_US},
             )
-            return tuple(_segments(rows))
+            return tuple(as_segments(rows))
 
     def open_segments(self, camera: str) -> tuple[Segment, ...]:
         """Those that a sink is writing, or has left behind."""
         with self.reading() as database:
-            return tuple(_segments(database.execute(f"{_SEGMENTS} WHERE c.id = ? AND s.state = 'open'", (camera,))))
+            return tuple(
+                as_segments(database.execute(f"{SEGMENTS_QUERY} WHERE c.id = ? AND s.state = 'open'", (camera,)))
+            )
 
     def segment_ids(self, camera: str) -> set[str]:
         with self.reading() as database:
@@ -243,6 +245,7 @@ _PUT = """INSERT INTO segments (number, id, camera, epoch, first_wall_us, last_w
     RETURNING number"""
 
 
-def _segments(rows: Iterable[tuple[object, ...]]) -> Iterator[Segment]:
+def as_segments(rows: Iterable[tuple[object, ...]]) -> Iterator[Segment]:
+    """Rows of SEGMENTS_QUERY."""
     for row in rows:
         yield Segment(*(*row[:12], bool(row[12]), bool(row[13])))  # type: ignore[arg-type]

@@ -48,6 +48,8 @@ CREATE TABLE segments (
 ) STRICT;
 
 CREATE INDEX segments_by_time ON segments (camera, first_wall_us);
+CREATE INDEX segments_to_drop ON segments (camera, first_wall_us) WHERE has_background = 1;  -- what aging looks for
+CREATE INDEX segments_to_thin ON segments (camera, first_wall_us) WHERE thinned = 0;
 
 CREATE TABLE gaps (                   -- silence of over two seconds between two frames of a segment
     segment INTEGER NOT NULL REFERENCES segments (number) ON DELETE CASCADE,
