@@ -115,6 +115,28 @@ class Store:
             )
             return tuple(as_segments(rows))
 
+    def segment_at(self, camera: str, wall_us: int) -> Segment | None:
+        """Where a replay of a moment begins: the last segment that begins at or before it, or else the first."""
+        before = "AND s.first_wall_us <= :at ORDER BY s.first_wall_us DESC, s.number DESC"
+        with self.reading() as database:
+            for which in (before, "ORDER BY s.first_wall_us, s.number"):
+                query = f"{SEGMENTS_QUERY} WHERE c.id = :camera {which} LIMIT 1"
+                found = next(as_segments(database.execute(query, {"camera": camera, "at": wall_us})), None)
+                if found is not None:
+                    return found
+        return None
+
+    def neighbour(self, segment: Segment, *, later: bool) -> Segment | None:
+        """The segment of the same camera that begins next, or began before."""
+        sign, order = (">", "ASC") if later else ("<", "DESC")
+        with self.reading() as database:
+            rows = database.execute(
+                f"""{SEGMENTS_QUERY} WHERE c.id = ? AND (s.first_wall_us, s.number) {sign} (?, ?)
+                ORDER BY s.first_wall_us {order}, s.number {order} LIMIT 1""",
+                (segment.camera, segment.first_wall_us, segment.number),
+            )
+            return next(as_segments(rows), None)
+
     def open_segments(self, camera: str) -> tuple[Segment, ...]:
         """Those that a sink is writing, or has left behind."""
         with self.reading() as database:
