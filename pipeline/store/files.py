@@ -2,6 +2,7 @@
 
 DIR/fovea-store            the marker: format and UUID; only a directory with it, or an empty one, is written to
 DIR/lock                   held while the store is made and its tables are
+DIR/ballast                takes room, so that there is some to let go of where the disk is full
 DIR/upkeep.lock            held by whoever ages, repairs, copies or moves
 DIR/index.sqlite           the index
 DIR/segments/CAMERA/lock   held by the one sink that writes this camera
@@ -15,9 +16,10 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +29,8 @@ from pipeline.types import Layer
 
 MARKER, LOCK, INDEX, SEGMENTS = "fovea-store", "lock", "index.sqlite", "segments"
 UPKEEP_LOCK, QUARANTINE = "upkeep.lock", "quarantine"
+BALLAST, BALLAST_BYTES = "ballast", 4 << 20
+_NEW_MARKER = "fovea-store.new"
 SUFFIX = {Layer.FOREGROUND: ".fg", Layer.BACKGROUND: ".bg"}
 
 _MARKER_TEXT = re.compile(r"fovea store 1\n([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\n")
@@ -71,8 +75,9 @@ def refuse_foreign(root: Path) -> None:
     """Raises StoreError if `root` has no marker and holds anything else, or is no directory."""
     with as_store_error(root):
         names = sorted(entry.name for entry in root.iterdir())
-    if MARKER not in names and names not in ([], [LOCK]):
-        raise StoreError(f"{root}: not empty and not a Fovea store ({names[0]} is there)")
+    strange = [name for name in names if name not in (LOCK, _NEW_MARKER)]  # which a making that died has left
+    if MARKER not in names and strange:
+        raise StoreError(f"{root}: not empty and not a Fovea store ({strange[0]} is there)")
 
 
 def create_marker(root: Path) -> str:
@@ -89,11 +94,28 @@ def restore_marker(root: Path, name: str) -> None:
     path = root / MARKER
     if path.exists():
         quarantine(root, path, "damaged")
+    new = root / _NEW_MARKER
     with as_store_error(path):
-        with create_durable(path) as file:
+        new.unlink(missing_ok=True)
+        with create_durable(new) as file:
             file.write(f"fovea store 1\n{name}\n".encode("ascii"))
             sync(file)
+        os.rename(new, path)
         sync_directory(root)
+
+
+def settle_ballast(root: Path) -> None:
+    """Hold some of the disk back, and let go of it where there is no other room: on a full disk even what frees it, a
+    purge, has to write to the index first."""
+    path = root / BALLAST
+    with suppress(OSError):  # no room to hold back, or none to let go of: what follows says so
+        free = shutil.disk_usage(root).free
+        held = path.stat().st_size if path.exists() else 0
+        if free < BALLAST_BYTES // 2 and held:
+            path.unlink()
+        elif free > 2 * BALLAST_BYTES and held < BALLAST_BYTES:
+            with open(path, "ab") as file:
+                os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
 
 
 def lock(directory: Path, *, wait: bool, name: str = LOCK) -> BinaryIO:

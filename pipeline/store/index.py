@@ -25,6 +25,7 @@ from pipeline.store.files import (
     read_marker,
     refuse_foreign,
     segment_path,
+    settle_ballast,
 )  # fmt: skip
 from pipeline.store.rows import EVER_US, CameraSummary, Event, Segment, StoredDetection, StoredTrack
 from pipeline.types import CodedFrame, Layer
@@ -62,6 +63,7 @@ class Store:
             self.uuid = read_marker(root) if (root / MARKER).exists() else create_marker(root)
             with as_store_error(root):
                 (root / SEGMENTS).mkdir(exist_ok=True)
+            settle_ballast(root)
             self._database = Database(root, self.uuid, write=True)
 
     def close(self) -> None:

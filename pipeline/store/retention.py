@@ -23,6 +23,7 @@ from pipeline.bitstream import StreamReader
 from pipeline.config import AgeStep, RetentionConfig
 from pipeline.errors import StreamError
 from pipeline.store.check import open_segment
+from pipeline.store.files import settle_ballast
 from pipeline.store.index import SEGMENTS_QUERY, Store, as_segments
 from pipeline.store.rows import EVER_US, Purge, Segment
 from pipeline.store.upkeep import drop_backgrounds, remove, rewrite, sweep, upkeep
@@ -75,13 +76,13 @@ def purge_low_disk(
     if missing <= 0:
         return ()
     done: list[Purge] = []
+    settle_ballast(store.root)
     with upkeep(store):
         for action in _LOW_DISK:
-            due = _due(store, action, wanted=missing * _SPARE)
-            done.extend(_take(store, action, due, reason="low disk", now_us=now_us))
-            missing = keep_free_bytes - free_bytes(store.root)
-            if missing <= 0:
-                break
+            while missing > 0 and (due := _due(store, action, wanted=missing * _SPARE)):
+                done.extend(_take(store, action, due, reason="low disk", now_us=now_us))
+                missing = keep_free_bytes - free_bytes(store.root)
+    settle_ballast(store.root)
     return tuple(done)
 
 

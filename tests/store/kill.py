@@ -1,0 +1,123 @@
+"""`python -m tests.store.kill [--kills 200]`: three cameras are recorded in real time, the writer is killed at random
+moments and started again on the same archive. After each death `check` must pass and at most the last second before it
+may be missing. Exit status 1 for the first that does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.store import Segment, Sink, Store, check, open_segment
+from pipeline.types import CodedFrame, Detection
+from tests.streams import INFO, make_packets
+
+CAMERAS = ("gate", "hall", "yard")
+FPS = 20
+PERSON = Detection(1.0, 2.0, 30.5, 40.0, "person", 0.9, 7)
+
+
+def write(root: Path) -> None:
+    """Record until killed, in segments of two seconds. A line for every frame taken: camera, number, nanoseconds of the
+    monotonic clock, which all processes share."""
+    packets = make_packets(100 * FPS, fps=FPS, gop=FPS // 2, segment=2 * FPS, size=2000)
+    with Store(root) as store:
+        sinks = {camera: Sink(store, camera, INFO) for camera in CAMERAS}
+        begin_s, begin_us = time.monotonic(), time.time_ns() // 1000
+        print("begun", flush=True)
+        for packet in packets:
+            time.sleep(max(0.0, begin_s + packet.pts_us / 1e6 - time.monotonic()))
+            for camera, sink in sinks.items():
+                taken = replace(packet, wall_us=begin_us + packet.pts_us)
+                sink.append(CodedFrame(taken, (PERSON,)))
+                print(camera, packet.index, time.monotonic_ns(), flush=True)
+
+
+def die(root: Path, after_s: float) -> tuple[dict[str, int], dict[str, int]]:
+    """Start a writer and kill it; returns for each camera the last frame that it took, and the last of those that it
+    took a second or more before its death."""
+    command = [sys.executable, "-m", "tests.store.kill", "--write", str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "begun\n", "the writer does not start"
+        time.sleep(after_s)
+        killed_ns = time.monotonic_ns()
+        writer.send_signal(signal.SIGKILL)
+        lines = writer.stdout.read().splitlines()
+    last, due = dict.fromkeys(CAMERAS, -1), dict.fromkeys(CAMERAS, -1)
+    for line in lines:
+        words = line.split()
+        if len(words) == 3 and words[0] in last:  # the last line may be cut
+            last[words[0]] = int(words[1])
+            if killed_ns - int(words[2]) >= 1_000_000_000:
+                due[words[0]] = int(words[1])
+    return last, due
+
+
+def stored(store: Store, segments: tuple[Segment, ...]) -> Iterator[int]:
+    with ExitStack() as stack:
+        for segment in segments:
+            for item in open_segment(store, segment, stack).packets():
+                yield item.packet.index
+
+
+def judge(root: Path, due: dict[str, int]) -> tuple[str | None, dict[str, int]]:
+    """After a restart: what is wrong, None if nothing, and the last frame of each camera's last recording."""
+    found: dict[str, int] = {}
+    with Store(root) as store:
+        for camera in CAMERAS:
+            Sink(store, camera, INFO).close()
+            known = store.segments(camera)
+            new = tuple(s for s in known if s.epoch == max((e.epoch for e in known), default=0) and due[camera] >= 0)
+            frames = list(stored(store, new))
+            if frames != list(range(len(frames))):
+                return f"{camera}: frames {frames}", found
+            found[camera] = len(frames) - 1
+            if found[camera] < due[camera]:
+                return f"{camera}: frame {due[camera]} was a second old, the last one stored is {found[camera]}", found
+        faults = check(store)
+    return (f"check: {faults[0].path}: {faults[0].fault.reason}" if faults else None), found
+
+
+def run(root: Path, kills: int, seed: int) -> int:
+    rng = random.Random(seed)
+    worst_s, started = 0.0, time.monotonic()
+    for number in range(1, kills + 1):
+        last, due = die(root, rng.uniform(0.0, 4.0))
+        wrong, found = judge(root, due)
+        if wrong is not None:
+            print(f"kill {number} (seed {seed}): {wrong}", file=sys.stderr)
+            return 1
+        worst_s = max(worst_s, *((last[c] - found[c]) / FPS for c in CAMERAS if due[c] >= 0), 0.0)
+        if number % 20 == 0 or number == kills:
+            seconds = time.monotonic() - started
+            print(
+                f"{number} kills, check passed after each, at most {worst_s:.2f} s missing; {seconds:.0f} s", flush=True
+            )
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.store.kill")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.write is not None:
+        write(options.write)
+        return 0
+    with tempfile.TemporaryDirectory() as directory:
+        return run(Path(directory) / "archive", options.kills, options.seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
