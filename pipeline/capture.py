@@ -24,6 +24,8 @@ _COPIED = ("yuv420p", "yuvj420p")
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _DAMAGE_LIMIT = 250  # damaged packets in a row after which a source is given up
 _LEAP_US = 10_000_000  # a live camera's clock may be this far off before it is taken for broken
+_PROBE_US = "1000000"  # FFmpeg's own 5 s of looking would pass before a camera's first frame, and all come at once
+_REFUSED = av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError  # RTSP has the same numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Reader:
         wall_us, index = 0, 0
         while picture is not None:
             now_us = time.time_ns() // 1000
-            pts_us = clock.next(_picture_us(picture), now_us)
+            pts_us = clock.next(_picture_us(picture), time.monotonic_ns() // 1000)
             wall_us = max(now_us, wall_us + 1) if live else start_us + pts_us
             yield self._frame(picture, index, pts_us, wall_us)
             index += 1
@@ -154,26 +156,30 @@ class Reader:
 
 
 class Clock:
-    """Stream times to microseconds from 0, strictly increasing, whatever the camera says."""
+    """Stream times to microseconds from 0, strictly increasing, whatever the camera says.
+
+    A live camera's stamps are followed as long as they stay near the clock of this machine; where they leap, wrap
+    around or have drifted too far, time goes on from when the frame came.
+    """
 
     def __init__(self, interval_us: int, *, live: bool) -> None:
         self._interval_us, self._live = interval_us, live
         self._offset_us: int | None = None
-        self._last_us = self._arrival_us = 0
+        self._last_us = self._first_arrival_us = 0
 
     def next(self, stamp_us: int | None, arrival_us: int) -> int:
-        """The time of the next frame, that carries `stamp_us` and came at `arrival_us`."""
-        elapsed_us, self._arrival_us = arrival_us - self._arrival_us, arrival_us
+        """The time of the next frame, that carries `stamp_us` and came at `arrival_us` of a monotonic clock."""
         if self._offset_us is None:
-            self._offset_us = stamp_us or 0
+            self._offset_us, self._first_arrival_us = stamp_us or 0, arrival_us
             return 0
         expected_us = self._last_us + self._interval_us
         now_us = expected_us if stamp_us is None else stamp_us - self._offset_us
-        leap_us = now_us - self._last_us
-        too_far = self._live and leap_us > max(elapsed_us, 0) + _LEAP_US
-        if stamp_us is not None and (leap_us < -1_000_000 or too_far):
-            self._offset_us = stamp_us - expected_us  # the camera's clock was set: go on from here
-            now_us = expected_us
+        elapsed_us = arrival_us - self._first_arrival_us
+        too_far = self._live and abs(now_us - elapsed_us) > _LEAP_US
+        if now_us - self._last_us < -1_000_000 or too_far:
+            now_us = max(expected_us, elapsed_us) if self._live else expected_us
+            if stamp_us is not None:
+                self._offset_us = stamp_us - now_us
         self._last_us = max(now_us, self._last_us + 1000)
         return self._last_us
 
@@ -189,6 +195,7 @@ def _open_container(address: Address, config: SourceConfig) -> Any:
         options["timeout" if address.target.lower().startswith("rtsp") else "rw_timeout"] = timeout_us
         if address.target.lower().startswith("rtsp"):
             options |= {"rtsp_transport": config.rtsp_transport, "allowed_media_types": "video"}
+            options["analyzeduration"] = _PROBE_US
     kind = "v4l2" if address.kind == "v4l2" else None
 
     def attempt() -> Any:
@@ -198,7 +205,8 @@ def _open_container(address: Address, config: SourceConfig) -> Any:
     try:
         return attempt() if address.kind == "file" else _within(attempt, config.timeout_s, address.name)
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(f"{address.name}: {_reason(error)}") from None
+        refused = _REFUSED if address.target.lower().startswith("rtsp") else (av.error.HTTPClientError, ValueError)
+        raise SourceError(f"{address.name}: {_reason(error)}", final=isinstance(error, refused)) from None
 
 
 def _within(attempt: Callable[[], Any], timeout_s: float, name: str) -> Any:

@@ -40,6 +40,8 @@ class SourceConfig(_Strict):
     halve: bool = False  # half width and height, by area
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     timeout_s: float = Field(default=10.0, gt=0)
+    reconnect: bool = True  # open a camera again that breaks or falls silent
+    retry_s: float = Field(default=2.5, gt=0, le=3600)  # longest pause between two attempts
 
     @model_validator(mode="after")
     def _zone(self) -> SourceConfig:
@@ -123,8 +125,9 @@ class RayConfig(_Strict):
     address: str | None = None
     window: int = Field(default=3, ge=1, le=16)  # batches in flight between two actors
     batch: int = Field(default=8, ge=1, le=64)  # frames a call
-    codec_gpus: float = Field(default=0.25, ge=0, le=8)  # a codec actor's share, where a GPU is there
-    codec_cpus: float = Field(default=0.5, ge=0)
+    group_gpus: float = Field(default=1.0, ge=0, le=8)  # what a group of cameras takes, where GPUs are there
+    group_cpus: float = Field(default=1.0, ge=0)
+    stall_s: float = Field(default=60.0, gt=0)  # a worker that says nothing for so long is taken for dead
     object_store_mb: int = Field(default=512, ge=80)
 
 

@@ -8,7 +8,8 @@
         ├── DetectorError     weights are missing or cannot be loaded
         ├── CodecError        weights, fingerprint or sizes do not fit the stream
         ├── StreamError       damaged or hostile bytes; the message says where
-        └── StoreError        the archive cannot be written, read or trusted
+        ├── StoreError        the archive cannot be written, read or trusted
+        └── WorkerError       a worker process or its node died, or does not answer
 
 Each takes one positional message, so that its type survives the way through Ray. Extras are keywords with defaults.
 """
@@ -37,7 +38,18 @@ class JobError(FoveaError):
 
 
 class SourceError(JobError):
-    """A camera, file or URL cannot be opened or read."""
+    """A camera, file or URL cannot be opened or read. `final`: trying again would not help."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_restore_source_error, (self.args[0], self.final))
+
+
+def _restore_source_error(message: str, final: bool) -> SourceError:
+    return SourceError(message, final=final)
 
 
 class DetectorError(JobError):
@@ -65,3 +77,7 @@ def _restore_stream_error(message: str, offset: int) -> StreamError:
 
 class StoreError(JobError):
     """The archive cannot be written, read or trusted."""
+
+
+class WorkerError(JobError):
+    """A worker process or its node died, or does not answer. What it held is lost; another can take its place."""

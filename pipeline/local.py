@@ -6,26 +6,66 @@ The package `workers` brings another one. Knows no Ray and prints nothing.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pipeline.errors import FoveaError, JobError, SourceError
-from pipeline.graph import CameraPlan, Counters
+from pipeline.footage import Counters, Ledger, Receipt, SourceCounts
+from pipeline.graph import CameraPlan
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class CameraReport:
-    """Where one camera stands. Written by its thread alone, read by whoever shows progress."""
+    """Where one camera stands. Written by its thread alone, read by whoever shows progress. `trouble` says in a line
+    why no frames come; `rate` is the part of frames without foreground that there is time to code; `watch` is told of
+    every stored batch."""
 
     camera: str
     counters: Counters = field(default_factory=Counters)
     detector: str = ""
+    trouble: str = ""
+    rate: float = 1.0
+    place: str = ""  # the node and the worker group, where there are several
     error: FoveaError | None = None
     unexpected: BaseException | None = None  # the cause of `error` where that was a fault of ours
     done: bool = False
+    watch: Callable[[Receipt], None] | None = None
+
+    @property
+    def state(self) -> str:
+        if self.done:
+            return "failed" if self.error is not None else "ended"
+        return "waiting" if self.trouble else "recording" if self.counters.frames_in else "starting"
+
+    def read(self, ledger: Ledger, counts: SourceCounts) -> None:
+        """A batch was read."""
+        ledger.read(counts)
+        for gap in counts.noticed:
+            log.warning(
+                "no footage for %.1f s: %s", (gap.to_wall_us - gap.from_wall_us) / 1e6, gap.reason,
+                extra={"camera": self.camera, "from_us": gap.from_wall_us, "to_us": gap.to_wall_us},
+            )  # fmt: skip
+        if counts.trouble and counts.trouble != self.trouble:
+            log.warning("%s", counts.trouble, extra={"camera": self.camera, "frame": counts.frames_in})
+        self.trouble, self.counters = counts.trouble, ledger.total
+
+    def stored(self, ledger: Ledger, receipt: Receipt) -> None:
+        """A batch was stored."""
+        ledger.store(receipt)
+        if receipt.rate != self.rate:
+            log.warning(
+                "frames without foreground are coded at %.0f %%", 100 * receipt.rate,
+                extra={"camera": self.camera, "frame": ledger.total.frames_in},
+            )  # fmt: skip
+        self.rate, self.counters = receipt.rate, ledger.total
+        if self.watch is not None:
+            self.watch(receipt)
 
 
 Chain = Callable[[CameraPlan, CameraReport, threading.Event], None]
@@ -34,49 +74,97 @@ Chain = Callable[[CameraPlan, CameraReport, threading.Event], None]
 def run_chain(plan: CameraPlan, report: CameraReport, stop: threading.Event) -> None:
     """One camera from source to sink in this thread, until its source ends or `stop` is set. Whatever was coded is
     stored, however it ends. Raises FoveaError."""
+    ledger = Ledger(report.counters)
     with ExitStack() as stack:
-        source, detect = plan.source(), plan.detect()
+        stack.callback(lambda: setattr(report, "counters", ledger.settle()))
+        source, detect, codec, sink = plan.source(), plan.detect(), plan.codec(), plan.sink()
         stack.callback(source.close)
-        facts = source.setup()
+        source.setup()
         stack.callback(detect.close)
         report.detector = detect.setup()
-        codec = plan.codec(facts)
         stack.callback(codec.close)
-        info = codec.setup()
-        sink = plan.sink()
+        codec.setup()
         stack.callback(sink.close)
-        sink.setup(info)
         ended = False
         while not ended and not stop.is_set():
-            batch = source.process()
-            report.counters = report.counters.read(batch)
-            coded = codec.process(batch.frames, detect.process(batch.frames))
-            sink.process(coded)
-            report.counters = report.counters.plus(coded)
-            ended = batch.ended
+            footage, counts = source.process()
+            report.read(ledger, counts)
+            receipt = sink.process(codec.process(footage, detect.process(footage)))
+            report.stored(ledger, receipt)
+            ended = counts.ended
+
+
+class _Job:
+    """A camera's thread, and how to end it."""
+
+    def __init__(self, plan: CameraPlan, report: CameraReport) -> None:
+        self.plan, self.report = plan, report
+        self.stop = threading.Event()
+        self.following: CameraPlan | None = None  # what takes its place when it has ended
 
 
 class SiteRun:
-    """All cameras of a site at once. Use: `start()`, `wait()` until true, then read `cameras`."""
+    """All cameras of a site at once. Use: `start()`, `wait()` until true, then read `cameras`; meanwhile `apply()` may
+    add, change and remove cameras."""
 
     def __init__(self, plans: Sequence[CameraPlan], *, chain: Chain = run_chain) -> None:
         self.cameras = {plan.camera: CameraReport(plan.camera) for plan in plans}
-        self._plans = plans
+        self._plans = {plan.camera: plan for plan in plans}
         self._chain = chain
+        self._jobs: dict[str, _Job] = {}
         self._stop = threading.Event()
-        self._running = len(plans)
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._all_ended = threading.Event()
         self._started = self._ended = 0.0
 
     def start(self) -> None:
         self._started = time.monotonic()
-        for plan in self._plans:
-            threading.Thread(target=self._run, args=(plan,), name=f"camera-{plan.camera}", daemon=True).start()
+        with self._mutex:
+            for plan in self._plans.values():
+                self._launch(plan)
+
+    def apply(self, plans: Sequence[CameraPlan]) -> tuple[list[str], list[str], list[str]]:
+        """Make these the cameras: returns the ids of those that were added, changed and removed. Cameras that are
+        removed or changed store what they hold first; the others go on untouched."""
+        wanted = {plan.camera: plan for plan in plans}
+        with self._mutex:
+            if self._stop.is_set():
+                return [], [], []
+            added = [name for name in wanted if name not in self._plans]
+            changed = [name for name in wanted if name in self._plans and wanted[name] != self._plans[name]]
+            removed = [name for name in self._plans if name not in wanted]
+            self._plans = wanted
+            for name in (*changed, *removed):
+                self._replace(name, wanted.get(name))
+            for name in added:
+                self._replace(name, wanted[name])
+            return added, changed, removed
+
+    def _replace(self, name: str, plan: CameraPlan | None) -> None:
+        """End a camera's chain, if it has one, and begin another once it has ended. The mutex is held."""
+        job = self._jobs.get(name)
+        if job is not None and not job.report.done:
+            job.following = plan
+            job.stop.set()
+        elif plan is not None:
+            self._launch(plan)
+
+    def _launch(self, plan: CameraPlan) -> None:
+        before = self.cameras.get(plan.camera)
+        report = CameraReport(plan.camera, counters=before.counters if before else Counters())
+        report.watch = before.watch if before else None
+        self.cameras = self.cameras | {plan.camera: report}  # whoever iterates over the old one may
+        job = self._jobs[plan.camera] = _Job(plan, report)
+        self._all_ended.clear()
+        threading.Thread(target=self._run, args=(job,), name=f"camera-{plan.camera}", daemon=True).start()
 
     def stop(self) -> None:
         """Let every camera finish the frames that it holds, store them and close."""
-        self._stop.set()
+        with self._mutex:
+            self._stop.set()
+            for job in self._jobs.values():
+                job.following = None
+                job.stop.set()
 
     def wait(self, timeout_s: float) -> bool:
         """Whether all cameras have ended, after at most this long."""
@@ -96,11 +184,12 @@ class SiteRun:
     def failed(self) -> list[CameraReport]:
         return [report for report in self.cameras.values() if report.error is not None]
 
-    def _run(self, plan: CameraPlan) -> None:
-        report = self.cameras[plan.camera]
+    def _run(self, job: _Job) -> None:
+        report = job.report
+        log.info("begins", extra={"camera": report.camera})
         try:
-            self._chain(plan, report, self._stop)
-            if report.counters.frames_in == 0 and not self._stop.is_set():
+            self._chain(job.plan, report, job.stop)
+            if report.counters.frames_in == 0 and not job.stop.is_set():
                 raise SourceError("the source gave no frames")
         except FoveaError as error:
             report.error = error
@@ -110,12 +199,14 @@ class SiteRun:
                 f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
             )
         finally:
-            counters = report.counters
-            # What a failing chain had taken and not coded is dropped, and counted.
-            report.counters = replace(counters, dropped=counters.frames_in - counters.coded)
-            report.done = True
-            with self._mutex:
-                self._running -= 1
-                if self._running == 0:
-                    self._ended = time.monotonic()
-                    self._all_ended.set()
+            log.info("%s", report.error or "ended", extra={"camera": report.camera})
+            self._end(job)
+
+    def _end(self, job: _Job) -> None:
+        with self._mutex:
+            job.report.done = True
+            if job.following is not None:
+                self._launch(job.following)
+            if all(other.report.done for other in self._jobs.values()):
+                self._ended = time.monotonic()
+                self._all_ended.set()

@@ -180,3 +180,17 @@ class CodedFrame:
 
     packet: Packet
     detections: tuple[Detection, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time without footage: from the begin of the last frame before it to that of the first one after, Unix time in
+    microseconds. `reason` is for people and holds no password."""
+
+    from_wall_us: int
+    to_wall_us: int
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.to_wall_us <= self.from_wall_us:
+            raise ValueError(f"gap from {self.from_wall_us} to {self.to_wall_us} us: it must have a length")

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import CodecError, SourceError
-from pipeline.graph import FrameBatch, FrameSink, LiveQueue, Roi, SinkStage, SourceFacts
+from pipeline.footage import CodedFootage, Footage, Roi, SourceCounts, SourceFacts
+from pipeline.graph import FrameSink, SinkStage
+from pipeline.live import LiveSettings, LiveSource
 from pipeline.types import CodedFrame, Frame, Packet, RoiMask, StreamInfo
 
 
@@ -30,6 +32,22 @@ def checksum(item: Frame) -> bytes:
     return zlib.crc32(item.y.tobytes() + item.u.tobytes() + item.v.tobytes()).to_bytes(4, "big")
 
 
+class TinyCamera:
+    """Stands in for an open pipeline.source.Source."""
+
+    def __init__(self, frames: Iterator[Frame], *, size: tuple[int, int] = (64, 64), fps: float = 10.0) -> None:
+        self.width, self.height, self.fps, self.is_live, self.lost = *size, fps, True, 0
+        self.sar, self.rotation, self.matrix, self.full_range = (1, 1), 0, 1, False
+        self._frames = frames
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def close(self) -> None:
+        self.closed = True
+
+
 @dataclass
 class TinySource:
     count: int
@@ -37,42 +55,46 @@ class TinySource:
     size: tuple[int, int]
     fails_at: int | None
     live: bool
+    skip: int = 0
 
-    def setup(self) -> SourceFacts:
-        self._queue: LiveQueue | None = None
+    def setup(self) -> bool:
+        self._live: LiveSource | None = None
         if self.fails_at == -1:
             raise SourceError("tiny: cannot be opened")
         self._frames = self._all()
         self._taken = 0
         if self.live:
-            self._queue = LiveQueue(self._frames, size=2 * self.batch)
-        return SourceFacts(self.size[0], self.size[1], 10.0, self.live, (1, 1), 0, 1, False)
+            settings = LiveSettings(size=2 * self.batch, limit=self.count)
+            self._live = LiveSource(lambda: TinyCamera(self._frames, size=self.size), settings)  # type: ignore
+        return self.live
 
     def _all(self) -> Iterator[Frame]:
-        for index in range(self.count):
+        for index in range(0 if self.live else self.skip, self.count):
             if index == self.fails_at:
                 raise SourceError(f"tiny: broke at frame {index}")
+            if self.live and index % 50 == 0:
+                time.sleep(0.01)
             yield frame(index, width=self.size[0], height=self.size[1])
 
-    def process(self) -> FrameBatch:
-        if self._queue is not None:
-            frames, ended = self._queue.take(self.batch, patience_s=0.2)
-            return FrameBatch(frames, self._queue.frames_in, self._queue.dropped, 0, ended)
+    def process(self) -> tuple[Footage, SourceCounts]:
+        if self._live is not None:
+            return self._live.take(self.batch, patience_s=0.2), self._live.counts()
         frames = tuple(item for _, item in zip(range(self.batch), self._frames, strict=False))
         self._taken += len(frames)
-        return FrameBatch(frames, self._taken, 0, 0, len(frames) < self.batch)
+        facts = SourceFacts(self.size[0], self.size[1], 10.0, self.live)
+        return Footage(facts, frames), SourceCounts(frames_in=self._taken, ended=len(frames) < self.batch)
 
     def close(self) -> None:
-        if self._queue is not None:
-            self._queue.stop()
+        if self._live is not None:
+            self._live.stop()
 
 
 class TinyDetector:
     def setup(self) -> str:
         return "tiny detector"
 
-    def process(self, frames: tuple[Frame, ...]) -> tuple[Roi, ...]:
-        return tuple(Roi(RoiMask.empty(item.height, item.width), ()) for item in frames)
+    def process(self, footage: Footage) -> tuple[Roi, ...]:
+        return tuple(Roi(RoiMask.empty(item.height, item.width), ()) for item in footage.frames)
 
     def close(self) -> None:
         pass
@@ -80,34 +102,48 @@ class TinyDetector:
 
 @dataclass
 class TinyCodec:
-    facts: SourceFacts
     fails_at: int | None
     dies_at: int | None
     pause_s: float
+    once: Path | None = None
 
-    def setup(self) -> StreamInfo:
-        return StreamInfo(self.facts.width, self.facts.height, b"tinytiny", fps=self.facts.fps)
+    def setup(self) -> None:
+        self._first = True
 
-    def process(self, frames: tuple[Frame, ...], rois: tuple[Roi, ...]) -> tuple[CodedFrame, ...]:
+    def process(self, footage: Footage, rois: tuple[Roi, ...]) -> CodedFootage:
         time.sleep(self.pause_s)
-        return tuple(self._code(item) for item, _ in zip(frames, rois, strict=True))
+        facts = footage.facts
+        if facts is None or not footage.frames:
+            return CodedFootage(None, 0, ())
+        coded = tuple(self._code(item) for item, _ in zip(footage.frames, rois, strict=True))
+        info = StreamInfo(facts.width, facts.height, b"tinytiny", fps=facts.fps)
+        return CodedFootage(info, facts.session, coded, is_live=facts.is_live)
 
     def _code(self, item: Frame) -> CodedFrame:
         if item.index == self.fails_at:
             raise CodecError(f"tiny: no room for frame {item.index}")
-        if item.index == self.dies_at:
+        if self.dies_at is not None and item.index >= self.dies_at and not self.died():
             os._exit(1)
-        return CodedFrame(Packet(item.index, item.pts_us, item.wall_us, item.index == 0, checksum(item), b"bg"))
+        key, self._first = self._first, False
+        return CodedFrame(Packet(item.index, item.pts_us, item.wall_us, key, checksum(item), b"bg"))
+
+    def died(self) -> bool:
+        """Whether it has done so before: once is enough where it shall recover."""
+        if self.once is None:
+            return False
+        died = self.once.exists()
+        self.once.touch()
+        return died
 
     def close(self) -> None:
         pass
 
 
-class LineSink:
+class LineSink(FrameSink):
     """One JSON line a frame, and a last one when it was closed as it should."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w")
+        self._file = path.open("a")
 
     def append(self, coded: CodedFrame) -> None:
         packet = coded.packet
@@ -116,6 +152,22 @@ class LineSink:
     def close(self) -> None:
         self._file.write('"closed"\n')
         self._file.close()
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What LineSinks have written so far; stands in for Recordings."""
+
+    path: Path
+
+    def mark(self) -> int:
+        return len(self._frames())
+
+    def stored(self, mark: int) -> int:
+        return len(self._frames()) - mark
+
+    def _frames(self) -> list[str]:
+        return [line for line in self.path.read_text().splitlines() if line != '"closed"'] if self.path.exists() else []
 
 
 @dataclass(frozen=True)
@@ -132,15 +184,20 @@ class TinyPlan:
     codec_dies_at: int | None = None
     codec_pause_s: float = 0.0
     live: bool = False
+    once: Path | None = None
 
-    def source(self) -> TinySource:
-        return TinySource(self.count, self.batch, self.size, self.source_fails_at, self.live)
+    @property
+    def held(self) -> Lines | None:
+        return Lines(self.out) if self.once is not None else None
+
+    def source(self, *, skip: int = 0) -> TinySource:
+        return TinySource(self.count, self.batch, self.size, self.source_fails_at, self.live, skip)
 
     def detect(self) -> TinyDetector:
         return TinyDetector()
 
-    def codec(self, facts: SourceFacts) -> TinyCodec:
-        return TinyCodec(facts, self.codec_fails_at, self.codec_dies_at, self.codec_pause_s)
+    def codec(self) -> TinyCodec:
+        return TinyCodec(self.codec_fails_at, self.codec_dies_at, self.codec_pause_s, self.once)
 
     def sink(self) -> SinkStage:
         return SinkStage(self._open)

@@ -1,26 +1,23 @@
-"""The actor that reads a camera. Thin: see pipeline.graph.SourceStage."""
+"""The actor that reads a camera: one a camera, for FFmpeg may hang or crash. Thin: see pipeline.graph.SourceStage."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import ray
 
-from pipeline.graph import CameraPlan, FrameBatch, SourceFacts
-from pipeline.types import Frame
+from pipeline.footage import Footage, SourceCounts
+from pipeline.graph import CameraPlan
 
 
 class Camera:
-    def __init__(self, plan: CameraPlan) -> None:
-        self._stage = plan.source()
+    def __init__(self, plan: CameraPlan, skip: int) -> None:
+        self._stage = plan.source(skip=skip)
 
-    def setup(self) -> SourceFacts:
+    def setup(self) -> bool:
         return self._stage.setup()
 
-    def process(self) -> tuple[tuple[Frame, ...], FrameBatch]:
+    def process(self) -> tuple[Footage, SourceCounts]:
         """Two objects: the frames, which only the next actors fetch, and the counts for the supervisor."""
-        batch = self._stage.process()
-        return batch.frames, replace(batch, frames=())
+        return self._stage.process()
 
     def close(self) -> None:
         self._stage.close()

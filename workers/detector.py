@@ -1,26 +1,31 @@
-"""The actor that finds what matters. Thin: see pipeline.graph.DetectStage."""
+"""The actor that finds what matters, for a group of cameras. Thin: see pipeline.graph.DetectStage."""
 
 from __future__ import annotations
 
 import ray
 
-from pipeline.graph import CameraPlan, Roi
-from pipeline.types import Frame
+from pipeline.footage import Footage, Roi
+from pipeline.graph import CameraPlan, DetectStage
 
 
 class Detector:
-    def __init__(self, plan: CameraPlan) -> None:
-        self._stage = plan.detect()
+    def __init__(self) -> None:
+        self._stages: dict[str, DetectStage] = {}
 
-    def setup(self) -> str:
-        return self._stage.setup()
+    def open(self, plan: CameraPlan) -> str:
+        stage = plan.detect()
+        line = stage.setup()
+        self._stages[plan.camera] = stage
+        return line
 
-    def process(self, frames: tuple[Frame, ...]) -> tuple[Roi, ...]:
+    def process(self, camera: str, footage: Footage) -> tuple[Roi, ...]:
         """Masks alone: the frames are in the object store already."""
-        return self._stage.process(frames)
+        return self._stages[camera].process(footage)
 
-    def close(self) -> None:
-        self._stage.close()
+    def close(self, camera: str) -> None:
+        stage = self._stages.pop(camera, None)
+        if stage is not None:
+            stage.close()
 
 
 DetectorActor = ray.remote(max_restarts=0)(Detector)

@@ -64,7 +64,7 @@ ReplayActor = ray.remote(max_restarts=0, max_task_retries=0)(Player)
 
 def play(plan: ReplayPlan, *, window: int = 2) -> Iterator[Frame]:
     """Frames of a range, decoded by an actor at most `window` batches ahead of the taker. Raises FoveaError."""
-    from workers.supervisor import errors
+    from workers.failures import errors
 
     with errors():
         actor: Any = ReplayActor.options(num_cpus=0).remote(plan)

@@ -54,7 +54,7 @@ def report_failures(job: SiteRun) -> None:
 
 def record(site: SiteConfig, *, runner: str, frames: int | None) -> tuple[SiteRun, bool]:
     """Run the whole job; returns it ended, and whether it was interrupted. Raises FoveaError where it cannot begin."""
-    from pipeline.graph import plan_site
+    from pipeline.recording import plan_site
     from pipeline.store import Keeper, Store
 
     with Store(site.store):
@@ -76,9 +76,9 @@ def _job(site: SiteConfig, plans: tuple[CameraPlan, ...], runner: str) -> Iterat
     from workers.runtime import runtime
 
     with runtime(site.ray, cameras=len(plans)):
-        from workers.supervisor import ray_chain
+        from workers.chain import ray_chain
 
-        yield SiteRun(plans, chain=ray_chain(site.ray, cameras=len(plans)))
+        yield SiteRun(plans, chain=ray_chain(site.ray))
 
 
 def _result(job: SiteRun) -> dict[str, Value]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from pipeline.config import CameraConfig
     from pipeline.local import SiteRun
     from pipeline.store import StoreFault
-    from pipeline.types import CodedFrame, LayerName, StreamInfo
+    from pipeline.types import LayerName, StreamInfo
     from pipeline.verify import FileLoss
 
 BATCH = 8
@@ -70,7 +69,7 @@ def encode(
     choice(detector, ("auto", "yolo", "motion", "none"), "--detector")
     choice(device, DEVICES, "--device")
     config = _camera(
-        source={"url": source, "frames": frames, "halve": halve},
+        source={"url": source, "frames": frames, "halve": halve, "reconnect": False},
         detector=_detector(detector, weights, boxes, device),
         mask={"dilate": 0, "hold_s": 0} if boxes else {},
         codec={
@@ -118,31 +117,14 @@ def _detector(kind: str, weights: str | None, boxes: Path | None, device: str) -
     return settings
 
 
-class _FileSink:
-    """A stream file as the end of a chain. Tells `opened` what it was made for."""
-
-    def __init__(self, path: Path, opened: list[StreamInfo], info: StreamInfo) -> None:
-        from pipeline.bitstream import StreamWriter
-
-        self._file = path.open("wb")
-        self._writer = StreamWriter(info, uuid.uuid4().bytes, foreground=self._file, background=self._file)
-        opened.append(info)
-
-    def append(self, frame: CodedFrame) -> None:
-        self._writer.append(frame.packet)
-
-    def close(self) -> None:
-        with self._file:
-            self._writer.close()
-
-
 def _encode(config: CameraConfig, part: Path) -> tuple[SiteRun, StreamInfo]:
     """Run the chain into a file. Raises what the chain raised, KeyboardInterrupt if it was stopped."""
     from pipeline.graph import CameraPlan
     from pipeline.local import SiteRun
+    from pipeline.recording import FileSink
 
     opened: list[StreamInfo] = []
-    job = SiteRun([CameraPlan("encode", config, partial(_FileSink, part, opened), BATCH)])
+    job = SiteRun([CameraPlan("encode", config, partial(FileSink, part, opened), BATCH)])
     stopped = watch(job)
     report = job.cameras["encode"]
     if report.error is not None:

@@ -207,6 +207,12 @@ class Store:
 
     # -- recording
 
+    def epoch(self, camera: str) -> int:
+        """The number of the camera's newest recording, 0 if there is none."""
+        with self.reading() as database:
+            row = database.execute("SELECT epoch FROM cameras WHERE id = ?", (camera,)).fetchone()
+            return int(row[0]) if row is not None else 0
+
     def begin_epoch(self, camera: str) -> int:
         """Count a new recording of a camera, which becomes known if it is new. What an earlier one left open is marked
         as torn: the caller must hold the camera's lock."""

@@ -54,6 +54,11 @@ class Sink:
             raise UsageError(f"packet {coded.packet.index} of camera {self._camera} opens no segment: it has no plate")
         self._open.append(coded)
 
+    @property
+    def durable_us(self) -> int | None:
+        """Wall time of the last frame of the open segment that is on disk and indexed; None while there is none."""
+        return self._open.durable_us if self._open is not None else None
+
     def flush(self) -> None:
         """Make all that was appended durable, for a camera that has fallen silent."""
         if self._open is not None:
@@ -97,6 +102,10 @@ class _OpenSegment:
             last_wall_us=first.wall_us, first_pts_us=first.pts_us, last_pts_us=first.pts_us, frames=0,
             bytes_foreground=0, bytes_background=0, state="open", has_background=True,
         )  # fmt: skip
+
+    @property
+    def durable_us(self) -> int | None:
+        return self._row.last_wall_us if self._row.frames else None
 
     def append(self, coded: CodedFrame) -> None:
         with self._step():

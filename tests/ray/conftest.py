@@ -14,6 +14,6 @@ def ray_config() -> Iterator[RayConfig]:
     """A running local Ray and its settings."""
     from workers.runtime import runtime
 
-    config = RayConfig(object_store_mb=200, codec_cpus=0.1)
+    config = RayConfig(object_store_mb=200, group_cpus=0.5)
     with runtime(config, cameras=3):
         yield config

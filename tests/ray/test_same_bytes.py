@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import CameraConfig, CodecConfig, DetectorConfig, RayConfig, SiteConfig, SourceConfig
-from pipeline.graph import plan_site
 from pipeline.local import Chain, SiteRun, run_chain
+from pipeline.recording import plan_site
 from pipeline.store import Store, open_segment
 from pipeline.types import Packet
 
@@ -51,9 +51,9 @@ def stored(store: Path) -> list[Packet]:
 
 
 def test_ray_and_local_store_the_same_packets(local: Path, tmp_path: Path, ray_config: RayConfig) -> None:
-    from workers.supervisor import ray_chain
+    from workers.chain import ray_chain
 
-    on_ray = record(tmp_path / "ray", ray_config, ray_chain(ray_config, cameras=1))
+    on_ray = record(tmp_path / "ray", ray_config, ray_chain(ray_config))
     assert len(stored(local)) == 22
     assert any(packet.foreground for packet in stored(local))
     assert any(packet.background for packet in stored(local))

@@ -23,9 +23,9 @@ def plan(tmp_path: Path) -> TinyPlan:
 
 
 def finish(plans: Sequence[TinyPlan], config: RayConfig) -> SiteRun:
-    from workers.supervisor import ray_chain
+    from workers.chain import ray_chain
 
-    job = SiteRun(plans, chain=ray_chain(config, cameras=len(plans)))
+    job = SiteRun(plans, chain=ray_chain(config))
     job.start()
     assert job.wait(LIMIT_S)
     return job
@@ -57,6 +57,38 @@ def test_a_worker_that_dies_is_one_line(plan: TinyPlan, ray_config: RayConfig) -
     assert "died" in str(error)
     assert "\n" not in str(error)
     assert plan.written() == plan.expected(8)
+
+
+def test_a_file_goes_on_behind_its_last_stored_frame(plan: TinyPlan, tmp_path: Path, ray_config: RayConfig) -> None:
+    plan = plan.but(codec_dies_at=10, once=tmp_path / "died")
+    report = finish([plan], ray_config).cameras["one"]
+    counters = report.counters
+    assert report.error is None
+    assert [line for line in plan.written() if line != "closed"] == plan.expected()[:-1]
+    assert (counters.frames_in, counters.coded, counters.dropped, counters.killed) == (50, 50, 0, 0)
+    assert counters.restarts == 1
+
+
+def test_frames_of_a_live_camera_that_died_under_way_are_counted(
+    plan: TinyPlan, tmp_path: Path, ray_config: RayConfig
+) -> None:
+    plan = plan.but(codec_dies_at=10, once=tmp_path / "died", live=True)
+    report = finish([plan], ray_config).cameras["one"]
+    counters = report.counters
+    assert report.error is None
+    assert counters.restarts == 1
+    assert counters.killed > 0
+    assert counters.frames_in == counters.coded + counters.dropped + counters.killed
+    assert counters.coded == len([line for line in plan.written() if line != "closed"])
+
+
+def test_a_death_spares_the_other_groups(plan: TinyPlan, tmp_path: Path, ray_config: RayConfig) -> None:
+    """Two CPUs have room for more groups than there are cameras, so each has its own."""
+    other = plan.but(camera="two", out=tmp_path / "two", codec_dies_at=10, once=tmp_path / "died")
+    job = finish([plan, other], ray_config)
+    assert not job.failed
+    assert job.cameras["one"].counters.restarts == 0
+    assert plan.written() == plan.expected()
 
 
 def test_large_frames_neither_spill_nor_pile_up(plan: TinyPlan, ray_config: RayConfig) -> None:
