@@ -27,12 +27,11 @@ class Tuning:
     """The encoder's free choices; a decoder needs none of them. Chosen on the development clips, see
     docs/experiments.md."""
 
-    background_offset: int = -8  # quality steps from foreground to background (12 halve the quantiser step)
+    background_offset: int = -6  # quality steps from foreground to background (12 halve the quantiser step)
     plate_offset: int = 6  # from foreground to plate: paid once a segment, used in every frame
-    background_slack_db: float = 1.0  # how far the background may fall below the foreground before it counts more
+    background_slack_db: float = 0.5  # how far the background may fall below the foreground before it counts more
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
-    motion_share: float = 0.15  # search motion in the background when more than this share of it changed
     new_plate_slack: float = 4.0  # times the usual threshold: a plate is dear, small drift is left to the background
     new_plate_share: float = 0.5  # at a key frame, open a new segment when more than this share left the plate
 
@@ -220,9 +219,8 @@ class Encoder:
         if not changed.any():
             state.commit_empty()
             return Coded(b"", 0)
-        move = state.age > 0 and bool(changed.mean() > self.tuning.motion_share)
         vectors = self._search.choose(
-            picture, state, segment.plate, changed, lively=changed, importance=importance, q=q, move=move
+            picture, state, segment.plate, changed, lively=changed, importance=importance, q=q, move=state.age > 0
         )
         job = Job(picture, changed, vectors, importance, q, self.tuning.thrift_background)
         coded = encode_layer(self._brain, state, segment.plate, job)
