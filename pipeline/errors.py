@@ -9,7 +9,8 @@
         ├── CodecError        weights, fingerprint or sizes do not fit the stream
         ├── StreamError       damaged or hostile bytes; the message says where
         ├── StoreError        the archive cannot be written, read or trusted
-        └── WorkerError       a worker process or its node died, or does not answer
+        ├── WorkerError       a worker process or its node died, or does not answer
+        └── JobCancelled      somebody called it off
 
 Each takes one positional message, so that its type survives the way through Ray. Extras are keywords with defaults.
 """
@@ -81,3 +82,7 @@ class StoreError(JobError):
 
 class WorkerError(JobError):
     """A worker process or its node died, or does not answer. What it held is lost; another can take its place."""
+
+
+class JobCancelled(JobError):
+    """The caller called the work off."""

@@ -177,16 +177,22 @@ def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     status, out, err = run(capsys, "export", store, "good", clip, "--from", begin, "--to", end, "--json")
     assert (status, json.loads(out)["frames"]) == (0, 4), err
     assert clip.stat().st_size > 0
+    assert (tmp_path / "clip.mp4.json").exists()
+    drawn = ("--time", "--boxes", "--layer", "foreground", "--no-pin", "--threads", 1)
+    status, out, err = run(capsys, "export", store, "all", tmp_path, "--from", begin, "--to", end, *drawn, "--json")
+    assert (status, json.loads(out)["cameras"]["good"]["frames"]) == (0, 4), err
+    assert (tmp_path / "good.mp4").stat().st_size > 0
+    assert run(capsys, "export", store, "good,bad", clip, "--from", begin, "--to", end)[0] == 2
     status, _, err = run(capsys, "export", store, "nobody", clip, "--from", begin, "--to", end)
     assert (status, err.count("\n")) == (2, 1)
     span = ("--from", begin, "--to", end)
     status, out, _ = run(capsys, "store", "pin", store, "good", *span, "--reason", "seen")
-    assert (status, out) == (0, "pin 1\n")
+    assert (status, out) == (0, "pin 2\n"), "the export has made the first"
     assert json.loads(run(capsys, "store", "rm", store, "good", *span, "--json")[1]) == {"segments": 0, "bytes": 0}
     site.write_text(site.read_text() + "retention: {background: {days: 0}}\n")
     assert "nothing is due" in run(capsys, "store", "age", store, "--config", site)[1]
     assert "seen" in run(capsys, "store", "pins", store)[1]
-    assert run(capsys, "store", "unpin", store, 1)[0] == 0
+    assert [run(capsys, "store", "unpin", store, number)[0] for number in (1, 2, 3)] == [0, 0, 2]
     assert "days in full" in run(capsys, "store", "forecast", store, "--config", site)[1]
     forecast = json.loads(run(capsys, "store", "forecast", store, "--json")[1])["cameras"]["good"]
     assert forecast["background_rate"] > 0

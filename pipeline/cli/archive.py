@@ -19,9 +19,9 @@ from pipeline.cli.output import (
     Threads,
     Value,
     choice,
-    counted,
     emit,
-    replacing,
+    existing,
+    progress,
     say,
     show_bytes,
     show_time,
@@ -31,7 +31,9 @@ from pipeline.cli.stream import fault_line, report_faults
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.store import CameraSummary, Event, Span
+    from pipeline.clip import ClipRequest
+    from pipeline.replay import MakeDecoder
+    from pipeline.store import CameraSummary, Event, Span, Store
     from pipeline.types import LayerName
 
 Archive = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of an archive.")]
@@ -131,37 +133,75 @@ def check(
 
 def export(
     directory: Archive,
-    camera: Annotated[str, typer.Argument(metavar="CAMERA")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.mp4")],
+    cameras: Annotated[str, typer.Argument(metavar="CAMERA", help="Several with commas between them, or all.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.mp4", help="With several cameras: a directory.")],
     begin: From,
     end: To,
     layer: Annotated[str, typer.Option(help="full, or foreground.")] = "full",
+    show_time: Annotated[bool, typer.Option("--time", help="Write the time into the picture.")] = False,
+    show_boxes: Annotated[bool, typer.Option("--boxes", help="Draw what was detected.")] = False,
+    mark_gaps: Annotated[bool, typer.Option(help="Say in the picture where nothing is recorded.")] = True,
+    keep: Annotated[bool, typer.Option("--pin/--no-pin", help="Keep what is exported from aging.")] = True,
     device: Device = "auto",
     threads: Threads = None,
     as_json: Json = False,
 ) -> int:
-    """A clip out of an archive as MP4; gaps keep their duration."""
+    """Clips out of an archive as MP4, each with a manifest beside it; gaps keep their duration."""
     choice(layer, LAYERS, "--layer")
     choice(device, DEVICES, "--device")
-    choice(out.suffix.lower(), (".mp4",), "OUT.mp4: the file name's end")
     from_us, to_us = time_range(begin, end, default=(0, 0))
     from pipeline.store import Store
 
-    with Store(directory, readonly=True) as store, replacing(out) as part:
+    with existing(directory), Store(directory, readonly=not keep) as store:
+        from pipeline.clip import ClipRequest
         from pipeline.codec import Decoder
-        from pipeline.export import export_mp4
-        from pipeline.replay import replay
 
-        started = time.monotonic()
         wanted: LayerName = "foreground" if layer == "foreground" else "full"
-        make_decoder = partial(Decoder, device=device, threads=threads)
-        shown = replay(store, camera, from_us, to_us, make_decoder=make_decoder, layer=wanted)
-        result = export_mp4(counted(shown, "exported"), part, info=shown.info(), clock="wall")
-    for item in shown.faults:
-        say(f"fovea: {directory / item.path}: {fault_line(item.fault)}")
+        results: dict[str, Value] = {}
+        lines = []
+        for camera, path in _targets(cameras, out, store.cameras()).items():
+            request = ClipRequest(camera, from_us, to_us, wanted, show_time, show_boxes, mark_gaps)
+            decoder = partial(Decoder, device=device, threads=threads)
+            results[camera], line = _export(store, request, path, make_decoder=decoder, keep=keep)
+            lines.append(line)
+    single = results.get(cameras)
+    emit(single if isinstance(single, dict) else {"cameras": results}, as_json=as_json, text="\n".join(lines))
+    return 0
+
+
+def _targets(cameras: str, out: Path, known: tuple[str, ...]) -> dict[str, Path]:
+    """The file of each camera. Raises UsageError."""
+    if cameras in known or (cameras != "all" and "," not in cameras):
+        choice(out.suffix.lower(), (".mp4",), "OUT.mp4: the file name's end")
+        return {cameras: out}
+    if not out.is_dir():
+        raise UsageError(f"{out}: with several cameras this must be a directory")
+    return {name: out / f"{name}.mp4" for name in (known if cameras == "all" else cameras.split(","))}
+
+
+def _export(
+    store: Store, request: ClipRequest, out: Path, *, make_decoder: MakeDecoder, keep: bool
+) -> tuple[dict[str, Value], str]:
+    """One camera's clip, with a line of progress: its result and a line about it."""
+    from pipeline.clip import export_clip
+
+    started = time.monotonic()
+    done = (0.0, 0)
+    with progress(lambda: f"{request.camera}: {done[0]:.0%}, {done[1]} frames exported") as show:
+
+        def note(part: float, frames: int) -> None:
+            nonlocal done
+            done = part, frames
+            show()
+
+        clip = export_clip(store, request, out, make_decoder=make_decoder, keep=keep, progress=note)
+    for item in clip.faults:
+        say(f"fovea: {store.root / item.path}: {fault_line(item.fault)}")
+    result = clip.result
     values: dict[str, Value] = {
         "frames": result.frames, "width": result.width, "height": result.height,
-        "seconds": round(time.monotonic() - started, 3), "bytes": result.bytes, "faults": len(shown.faults),
+        "seconds": round(time.monotonic() - started, 3), "bytes": result.bytes, "faults": len(clip.faults),
+        "gaps": [list(gap) for gap in clip.gaps], "manifest": str(clip.manifest),
     }  # fmt: skip
-    emit(values, as_json=as_json, text=f"{out}: {result.frames} frames over {result.seconds:.1f} s of camera time")
-    return 0
+    gaps = f", {len(clip.gaps)} gaps" if clip.gaps else ""
+    return values, f"{out}: {result.frames} frames over {result.seconds:.1f} s of camera time{gaps}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 import typer
 
 from pipeline.errors import UsageError
+from pipeline.replacing import replacing as replacing
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -62,26 +62,6 @@ def choice(value: str, allowed: tuple[str, ...], option: str) -> str:
     if value not in allowed:
         raise UsageError(f"{option} {value}: one of {', '.join(allowed)}")
     return value
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `out` when the block ends well. Otherwise it is removed and an `out` that was
-    there before stays as it was. Raises UsageError where nothing can be written."""
-    if out.is_dir():
-        raise UsageError(f"{out}: is a directory")
-    if not out.parent.is_dir():
-        raise UsageError(f"{out}: there is no directory {out.parent}")
-    if not os.access(out.parent, os.W_OK):
-        raise UsageError(f"{out}: {out.parent} is not writable")
-    part = out.with_name(f".{out.stem}.{os.getpid()}.part{out.suffix}")
-    try:
-        yield part
-        with part.open("rb") as done:
-            os.fsync(done.fileno())
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def parse_time(text: str) -> int:
