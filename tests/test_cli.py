@@ -194,6 +194,8 @@ def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "seen" in run(capsys, "store", "pins", store)[1]
     assert [run(capsys, "store", "unpin", store, number)[0] for number in (1, 2, 3)] == [0, 0, 2]
     assert "days in full" in run(capsys, "store", "forecast", store, "--config", site)[1]
+    again = run(capsys, "store", "redetect", store, "good", *span, "--detector", "motion", "--threads", 1, "--json")
+    assert [json.loads(again[1])[key] for key in ("segments", "left", "frames")] == [1, 0, 4]
     forecast = json.loads(run(capsys, "store", "forecast", store, "--json")[1])["cameras"]["good"]
     assert forecast["background_rate"] > 0
     aged = json.loads(run(capsys, "store", "age", store, "--config", site, "--json")[1])

@@ -1,16 +1,32 @@
-"""`fovea store age`, `forecast`, `pin`, `pins`, `unpin`, `rm`: what stays in an archive, and for how long."""
+"""`fovea store age`, `forecast`, `pin`, `pins`, `unpin`, `rm`, `redetect`: what an archive keeps, and what it knows."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import Json, Value, emit, existing, parse_time, show_bytes, show_time, time_range
+from pipeline.cli.output import (
+    DEVICES,
+    Device,
+    Json,
+    Threads,
+    Value,
+    build,
+    choice,
+    emit,
+    existing,
+    parse_time,
+    progress,
+    show_bytes,
+    show_time,
+    time_range,
+)
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +40,7 @@ Config = Annotated[Path | None, typer.Option(metavar="SITE.yaml", help="The site
 
 
 def register(store: typer.Typer) -> None:
-    for function in (age, forecast, pin, pins, unpin):
+    for function in (age, forecast, pin, pins, unpin, redetect):
         store.command()(function)
     store.command("rm")(remove)
 
@@ -132,4 +148,51 @@ def remove(directory: Archive, camera: CameraId, begin: Begin, end: End, as_json
         done = remove_range(store, camera, from_us=from_us, to_us=to_us, now_us=time.time_ns() // 1000)
     result: dict[str, Value] = {"segments": sum(p.segments for p in done), "bytes": sum(p.bytes for p in done)}
     emit(result, as_json=as_json, text="\n".join(map(purge_line, done)) or "nothing to remove")
+    return 0
+
+
+def redetect(
+    directory: Archive,
+    camera: CameraId,
+    begin: Begin,
+    end: End,
+    detector: Annotated[str, typer.Option(help="auto, yolo or motion.")] = "auto",
+    weights: Annotated[str | None, typer.Option(help="YOLO weights.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Detect on every n-th frame.")] = 3,
+    device: Device = "auto",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> int:
+    """Detect again on stored footage; what is seen takes the place of what the index knew of the segments."""
+    choice(detector, ("auto", "yolo", "motion"), "--detector")
+    choice(device, DEVICES, "--device")
+    from_us, to_us = time_range(begin, end, default=(0, 0))
+    if weights is not None and not Path(weights).exists():
+        raise UsageError(f"--weights {weights}: no such file")
+    from pipeline.config import DetectorConfig, MaskConfig
+    from pipeline.store import Store
+
+    settings: dict[str, object] = {"kind": detector, "device": device, "every": every}
+    config = build(DetectorConfig, **settings | ({"weights": weights} if weights is not None else {}))
+    with existing(directory), Store(directory) as store:
+        from pipeline.codec import Decoder
+        from pipeline.redetect import Redetected
+        from pipeline.redetect import redetect as look_again
+        from pipeline.track import RoiStage
+
+        done = Redetected()
+        with progress(lambda: f"{done.segments} segments, {done.frames} frames, {done.after} detections") as show:
+
+            def note(now: Redetected) -> None:
+                nonlocal done
+                done = now
+                show()
+
+            done = look_again(
+                store, camera, from_us=from_us, to_us=to_us, detect=RoiStage(config, MaskConfig()).process,
+                make_decoder=partial(Decoder, device=device, threads=threads), progress=note,
+            )  # fmt: skip
+    left = f"; {done.left} segments left as they were (being written, thinned or damaged)" if done.left else ""
+    text = f"{done.segments} segments, {done.frames} frames: {done.after} detections, {done.before} before{left}"
+    emit(asdict(done), as_json=as_json, text=text)
     return 0

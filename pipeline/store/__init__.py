@@ -26,6 +26,7 @@ from pipeline.store.rows import (
     StoredDetection,
     StoredTrack,
 )
+from pipeline.store.seen import Seen
 from pipeline.store.sink import Sink
 from pipeline.store.timeline import activity, covered, gaps
 
@@ -42,6 +43,7 @@ __all__ = [
     "Mended",
     "Pin",
     "Purge",
+    "Seen",
     "Segment",
     "Sink",
     "Span",

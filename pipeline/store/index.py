@@ -205,6 +205,18 @@ class Store:
         with self.reading() as database:
             return seen.events(database, query, newest_first=newest_first, limit=limit)
 
+    def replace_detections(self, segment: Segment, frames: Iterable[seen.Seen]) -> int | None:
+        """Put what was seen in a segment's frames, in order, in place of what is known. Returns how many detections it
+        had, None where the segment is gone meanwhile and nothing was done."""
+        with self.writing() as database:
+            if not database.execute("SELECT 1 FROM segments WHERE number = ?", (segment.number,)).fetchone():
+                return None
+            query = "SELECT count(*) FROM detections WHERE segment = ?"
+            (before,) = database.execute(query, (segment.number,)).fetchone()
+            seen.delete(database, segment.number)
+            seen.insert(database, segment.number, frames)
+        return int(before)
+
     # -- recording
 
     def epoch(self, camera: str) -> int:
