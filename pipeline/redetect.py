@@ -69,7 +69,7 @@ def _seen(
     """What is seen in a segment's frames, None where not all of them can be looked at."""
     if segment.state == "open" or segment.thinned:
         return None
-    found = []
+    found: list[Seen] = []
     with ExitStack() as stack:
         try:
             reader = open_segment(store, segment, stack)
