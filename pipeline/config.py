@@ -131,6 +131,12 @@ class RayConfig(_Strict):
     object_store_mb: int = Field(default=512, ge=80)
 
 
+class MonitorConfig(_Strict):
+    """Where a running site can be seen: metrics, health and state over HTTP. Without `listen` nowhere."""
+
+    listen: str | None = Field(default=None, pattern=r"^[^:\s]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")  # host:port
+
+
 class SiteConfig(_Strict):
     """A whole site: `fovea run CONFIG`."""
 
@@ -139,6 +145,7 @@ class SiteConfig(_Strict):
     ray: RayConfig = RayConfig()
     retention: RetentionConfig = RetentionConfig()  # of each camera that has none of its own
     keep_free_gb: float = Field(default=1.0, ge=0)
+    monitor: MonitorConfig = MonitorConfig()
 
     @property
     def retentions(self) -> dict[str, RetentionConfig]:

@@ -45,7 +45,7 @@ class Footage:
 class SourceCounts:
     """A source's own accounts so far. `frames_in` were taken or dropped; `dropped` made room for newer ones; `lost`
     arrived damaged; `noticed` are the gaps since the counts before these; `trouble` says in a line why no frames
-    come, if so. `ended`: nothing follows."""
+    come, if so; `queue_age_s` is how long the oldest frame waits. `ended`: nothing follows."""
 
     frames_in: int = 0
     dropped: int = 0
@@ -54,6 +54,7 @@ class SourceCounts:
     gaps: int = 0
     noticed: tuple[Gap, ...] = ()
     trouble: str = ""
+    queue_age_s: float = 0.0
     ended: bool = False
 
 
@@ -113,9 +114,11 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a batch adds to a camera's counters once it is stored. `latencies_s`: seconds from arrival to durability of
-    the live frames that have become durable meanwhile; `thinned` and `rate` as in CodedFootage."""
+    the live frames that have become durable meanwhile; `pixels` is what was coded; `thinned` and `rate` as in
+    CodedFootage."""
 
     counters: Counters
+    pixels: int = 0
     thinned: int = 0
     rate: float = 1.0
     latencies_s: tuple[float, ...] = ()

@@ -99,7 +99,11 @@ class LiveSource:
         with self._change:
             trouble = "" if self._session is not None and self._session.frames else self._reason
             lost = self._lost + (self._session.lost if self._session is not None else 0)
-            counts = replace(self._counts, lost=lost, trouble=trouble, ended=self._ended and not self._items)
+            waited_us = time.time_ns() // 1000 - self._items[0].frame.wall_us if self._items else 0
+            counts = replace(
+                self._counts, lost=lost, trouble=trouble, queue_age_s=max(0, waited_us) / 1e6,
+                ended=self._ended and not self._items,
+            )  # fmt: skip
             self._counts = replace(self._counts, noticed=())
             return counts
 

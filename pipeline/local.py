@@ -20,22 +20,26 @@ from pipeline.graph import CameraPlan
 log = logging.getLogger(__name__)
 
 
+Watch = Callable[["CameraReport", Receipt], None]
+
+
 @dataclass(slots=True)
 class CameraReport:
     """Where one camera stands. Written by its thread alone, read by whoever shows progress. `trouble` says in a line
-    why no frames come; `rate` is the part of frames without foreground that there is time to code; `watch` is told of
-    every stored batch."""
+    why no frames come; `rate` is the part of frames without foreground that there is time to code; `queue_age_s` how
+    long the oldest frame waits for the chain; `watch` is told of every stored batch."""
 
     camera: str
     counters: Counters = field(default_factory=Counters)
     detector: str = ""
     trouble: str = ""
     rate: float = 1.0
+    queue_age_s: float = 0.0
     place: str = ""  # the node and the worker group, where there are several
     error: FoveaError | None = None
     unexpected: BaseException | None = None  # the cause of `error` where that was a fault of ours
     done: bool = False
-    watch: Callable[[Receipt], None] | None = None
+    watch: Watch | None = None
 
     @property
     def state(self) -> str:
@@ -53,7 +57,7 @@ class CameraReport:
             )  # fmt: skip
         if counts.trouble and counts.trouble != self.trouble:
             log.warning("%s", counts.trouble, extra={"camera": self.camera, "frame": counts.frames_in})
-        self.trouble, self.counters = counts.trouble, ledger.total
+        self.trouble, self.queue_age_s, self.counters = counts.trouble, counts.queue_age_s, ledger.total
 
     def stored(self, ledger: Ledger, receipt: Receipt) -> None:
         """A batch was stored."""
@@ -65,7 +69,7 @@ class CameraReport:
             )  # fmt: skip
         self.rate, self.counters = receipt.rate, ledger.total
         if self.watch is not None:
-            self.watch(receipt)
+            self.watch(self, receipt)
 
 
 Chain = Callable[[CameraPlan, CameraReport, threading.Event], None]
@@ -107,10 +111,10 @@ class SiteRun:
     """All cameras of a site at once. Use: `start()`, `wait()` until true, then read `cameras`; meanwhile `apply()` may
     add, change and remove cameras."""
 
-    def __init__(self, plans: Sequence[CameraPlan], *, chain: Chain = run_chain) -> None:
+    def __init__(self, plans: Sequence[CameraPlan], *, chain: Chain = run_chain, watch: Watch | None = None) -> None:
         self.cameras = {plan.camera: CameraReport(plan.camera) for plan in plans}
         self._plans = {plan.camera: plan for plan in plans}
-        self._chain = chain
+        self._chain, self._watch = chain, watch
         self._jobs: dict[str, _Job] = {}
         self._stop = threading.Event()
         self._mutex = threading.RLock()
@@ -151,8 +155,7 @@ class SiteRun:
 
     def _launch(self, plan: CameraPlan) -> None:
         before = self.cameras.get(plan.camera)
-        report = CameraReport(plan.camera, counters=before.counters if before else Counters())
-        report.watch = before.watch if before else None
+        report = CameraReport(plan.camera, counters=before.counters if before else Counters(), watch=self._watch)
         self.cameras = self.cameras | {plan.camera: report}  # whoever iterates over the old one may
         job = self._jobs[plan.camera] = _Job(plan, report)
         self._all_ended.clear()

@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from pipeline import __version__
-from pipeline.cli import archive, bench, run, stream, train
+from pipeline.cli import archive, bench, cameras, run, status, stream, train
 from pipeline.errors import FoveaError, UsageError
 
 INTERRUPTED = 130
@@ -47,6 +47,8 @@ stream.register(app)
 archive.register(app)
 bench.register(app)
 train.register(app)
+status.register(app)
+cameras.register(app)
 
 
 def _version(wanted: bool) -> None:

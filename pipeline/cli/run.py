@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.cameras import Follower
+from pipeline.cli.logs import STYLES, set_up
 from pipeline.cli.output import Json, Value, choice, emit, say, show_bytes, watch
 
 if TYPE_CHECKING:
     from pipeline.config import SiteConfig
     from pipeline.graph import CameraPlan
-    from pipeline.local import SiteRun
+    from pipeline.local import SiteRun, Watch
 
 INTERRUPTED = 130
 
@@ -30,14 +33,16 @@ def run(
     config: Annotated[Path, typer.Argument(help="A site file; configs/site.example.yaml shows every key.")],
     runner: Annotated[str, typer.Option(help="ray, or local for one process.")] = "ray",
     frames: Annotated[int | None, typer.Option(min=1, help="Stop each camera after so many frames.")] = None,
+    log: Annotated[str, typer.Option(help="text, or json: an object a line on stderr.")] = "text",
     as_json: Json = False,
 ) -> int:
-    """Record every camera of a site: detect, encode, store."""
+    """Record every camera of a site: detect, encode, store. Follows changes of the file's cameras while it runs."""
     from pipeline.config import load_site
 
     choice(runner, ("ray", "local"), "--runner")
+    set_up(choice(log, STYLES, "--log"))
     site = load_site(config)
-    job, interrupted = record(site, runner=runner, frames=frames)
+    job, interrupted = record(site, runner=runner, frames=frames, follow=config)
     report_failures(job)
     emit(_result(job), as_json=as_json, text=_text(job, site.store))
     return 1 if job.failed else INTERRUPTED if interrupted else 0
@@ -52,8 +57,10 @@ def report_failures(job: SiteRun) -> None:
             say(f"fovea: camera {report.camera}: {line}")
 
 
-def record(site: SiteConfig, *, runner: str, frames: int | None) -> tuple[SiteRun, bool]:
-    """Run the whole job; returns it ended, and whether it was interrupted. Raises FoveaError where it cannot begin."""
+def record(site: SiteConfig, *, runner: str, frames: int | None, follow: Path | None = None) -> tuple[SiteRun, bool]:
+    """Run the whole job; returns it ended, and whether it was interrupted. `follow`: the site file whose cameras may
+    change meanwhile. Raises FoveaError where it cannot begin."""
+    from pipeline.monitor import Monitor, serving
     from pipeline.recording import plan_site
     from pipeline.store import Keeper, Store
 
@@ -61,24 +68,31 @@ def record(site: SiteConfig, *, runner: str, frames: int | None) -> tuple[SiteRu
         pass  # an archive that cannot be written is one error now, not one a camera later
     plans = plan_site(site, frames=frames)
     keeper = Keeper(site.store, site.retentions, keep_free_gb=site.keep_free_gb, report=say)
-    with _job(site, plans, runner) as job, keeper:
+    monitor = Monitor(site.store)
+    with ExitStack() as stack:
+        job = stack.enter_context(_job(site, plans, runner, monitor.stored))
+        stack.enter_context(keeper)
+        if site.monitor.listen is not None:
+            stack.enter_context(serving(site.monitor.listen, partial(monitor.state, job)))
+        if follow is not None:
+            stack.enter_context(Follower(follow, job, frames=frames))
         interrupted = watch(job)
     return job, interrupted
 
 
 @contextmanager
-def _job(site: SiteConfig, plans: tuple[CameraPlan, ...], runner: str) -> Iterator[SiteRun]:
+def _job(site: SiteConfig, plans: tuple[CameraPlan, ...], runner: str, told: Watch) -> Iterator[SiteRun]:
     from pipeline.local import SiteRun
 
     if runner == "local":
-        yield SiteRun(plans)
+        yield SiteRun(plans, watch=told)
         return
     from workers.runtime import runtime
 
     with runtime(site.ray, cameras=len(plans)):
         from workers.chain import ray_chain
 
-        yield SiteRun(plans, chain=ray_chain(site.ray))
+        yield SiteRun(plans, chain=ray_chain(site.ray), watch=told)
 
 
 def _result(job: SiteRun) -> dict[str, Value]:
