@@ -6,9 +6,9 @@ may be missing. Exit status 1 for the first that does not hold.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.store import Segment, Sink, Store, check, open_segment
 from pipeline.types import CodedFrame, Detection
@@ -23,36 +24,47 @@ from tests.streams import INFO, make_packets
 
 CAMERAS = ("gate", "hall", "yard")
 FPS = 20
+ARCHIVE_KILLS = 10  # in one archive; then another is begun
 PERSON = Detection(1.0, 2.0, 30.5, 40.0, "person", 0.9, 7)
 
 
-def write(root: Path) -> None:
+def write(root: Path, report: TextIO) -> None:
     """Record until killed, in segments of two seconds. A line for every frame taken: camera, number, nanoseconds of the
     monotonic clock, which all processes share."""
     packets = make_packets(100 * FPS, fps=FPS, gop=FPS // 2, segment=2 * FPS, size=2000)
     with Store(root) as store:
         sinks = {camera: Sink(store, camera, INFO) for camera in CAMERAS}
         begin_s, begin_us = time.monotonic(), time.time_ns() // 1000
-        print("begun", flush=True)
+        print("begun", file=report, flush=True)
         for packet in packets:
             time.sleep(max(0.0, begin_s + packet.pts_us / 1e6 - time.monotonic()))
             for camera, sink in sinks.items():
                 taken = replace(packet, wall_us=begin_us + packet.pts_us)
                 sink.append(CodedFrame(taken, (PERSON,)))
-                print(camera, packet.index, time.monotonic_ns(), flush=True)
+                print(camera, packet.index, time.monotonic_ns(), file=report, flush=True)
 
 
 def die(root: Path, after_s: float) -> tuple[dict[str, int], dict[str, int]]:
-    """Start a writer and kill it; returns for each camera the last frame that it took, and the last of those that it
-    took a second or more before its death."""
-    command = [sys.executable, "-m", "tests.store.kill", "--write", str(root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "begun\n", "the writer does not start"
+    """Start a writer, a process of its own, and kill it. Returns for each camera the last frame that it took, and the
+    last of those that it took a second or more before its death."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with os.fdopen(writes, "w") as report:
+                write(root, report)
+        finally:
+            os._exit(1)
+    os.close(writes)
+    with os.fdopen(reads) as said:
+        begun = said.readline()
         time.sleep(after_s)
         killed_ns = time.monotonic_ns()
-        writer.send_signal(signal.SIGKILL)
-        lines = writer.stdout.read().splitlines()
+        os.kill(child, signal.SIGKILL)
+        lines = said.read().splitlines()
+    _, status = os.waitpid(child, 0)
+    assert begun == "begun\n", "the writer does not start"
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, "the writer ended by itself"
     last, due = dict.fromkeys(CAMERAS, -1), dict.fromkeys(CAMERAS, -1)
     for line in lines:
         words = line.split()
@@ -92,8 +104,9 @@ def run(root: Path, kills: int, seed: int) -> int:
     rng = random.Random(seed)
     worst_s, started = 0.0, time.monotonic()
     for number in range(1, kills + 1):
-        last, due = die(root, rng.uniform(0.0, 4.0))
-        wrong, found = judge(root, due)
+        archive = root / str(number // ARCHIVE_KILLS)
+        last, due = die(archive, rng.uniform(0.0, 4.0))
+        wrong, found = judge(archive, due)
         if wrong is not None:
             print(f"kill {number} (seed {seed}): {wrong}", file=sys.stderr)
             return 1
@@ -110,13 +123,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.store.kill")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.write is not None:
-        write(options.write)
-        return 0
     with tempfile.TemporaryDirectory() as directory:
-        return run(Path(directory) / "archive", options.kills, options.seed)
+        return run(Path(directory), options.kills, options.seed)
 
 
 if __name__ == "__main__":

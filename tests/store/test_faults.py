@@ -27,7 +27,7 @@ def test_a_recording_survives_disturbances_at_its_file_operations() -> None:
 
 
 def test_a_recording_survives_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert kill.run(tmp_path / "archive", 2, seed=7) == 0, capsys.readouterr().err
+    assert kill.run(tmp_path, 2, seed=7) == 0, capsys.readouterr().err
 
 
 @pytest.fixture
