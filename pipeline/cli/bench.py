@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DETECTORS = ("auto", "yolo", "motion", "none")
 QUALITIES = "30,45,60,75"
+PHOTO_QUALITIES = "15,30,45,60,75,90"
 OPPONENTS = "x264-veryfast-zl,x265-medium,svt-av1-8"
 ALL = "all"
 
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measure the codec beside x264, x265, SVT-AV1 and JPEG, and what its parts are worth.")
     bench.command("rd")(rd)
     bench.command("allocation")(allocation)
+    bench.command("photos")(photos)
     app.add_typer(bench, name="bench")
 
 
@@ -123,6 +125,33 @@ def allocation(
         as_json=as_json,
         text="\n".join(_aligned(as_text(made))),
     )
+    return 0
+
+
+def photos(
+    folder: Annotated[Path, typer.Argument(help="A folder of photos; Kodak's 24 for the published curve.")],
+    quality: Annotated[list[str] | None, typer.Option(help="With commas or several times.")] = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> int:
+    """The intra codec alone: photos coded as plates, and for Kodak the BD-rate against mbt2018-mean as published."""
+    import torch
+
+    from pipeline.bench.photos import KODAK, MBT2018_MEAN, measure_photos, read_photos, saving
+    from pipeline.codec import weights
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    qualities = [_quality(text) for text in _listed(quality, PHOTO_QUALITIES)]
+    pictures = read_photos(folder)
+    points = measure_photos(weights.load(weights.newest(), torch.device("cpu")), pictures, qualities, report=say)
+    found = saving(points, MBT2018_MEAN) if len(pictures) == KODAK and len(points) > 1 else None
+    text, beside = f"{len(pictures)} photos", None
+    if found is not None:
+        text += f"; against mbt2018-mean {found[0]:+.1f} % bits at equal RGB PSNR, over {found[1]:.1f} dB"
+        beside = {"percent": found[0], "overlap_db": found[1]}
+    summary = {"photos": len(pictures), "points": [asdict(p) for p in points], "mbt2018_mean": beside}
+    emit(summary, as_json=as_json, text=text)
     return 0
 
 
