@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import Json, Threads, build, choice, emit, say
+from pipeline.cli.output import Json, Threads, Value, build, choice, emit, say
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -146,12 +146,16 @@ def photos(
     pictures = read_photos(folder)
     points = measure_photos(weights.load(weights.newest(), torch.device("cpu")), pictures, qualities, report=say)
     found = saving(points, MBT2018_MEAN) if len(pictures) == KODAK and len(points) > 1 else None
-    text, beside = f"{len(pictures)} photos", None
+    text = f"{len(pictures)} photos"
+    beside: dict[str, Value] | None = None
     if found is not None:
         text += f"; against mbt2018-mean {found[0]:+.1f} % bits at equal RGB PSNR, over {found[1]:.1f} dB"
         beside = {"percent": found[0], "overlap_db": found[1]}
-    summary = {"photos": len(pictures), "points": [asdict(p) for p in points], "mbt2018_mean": beside}
-    emit(summary, as_json=as_json, text=text)
+    emit(
+        {"photos": len(pictures), "points": [asdict(p) for p in points], "mbt2018_mean": beside},
+        as_json=as_json,
+        text=text,
+    )
     return 0
 
 
