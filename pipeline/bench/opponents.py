@@ -177,13 +177,13 @@ def _frozen(masked: Sequence[Masked]) -> Iterator[Frame]:
     clean = masked[0].frame
     unseen = masked[0].mask.cells
     for item in masked[1:]:
-        clean = _pasted(clean, item.frame, unseen & ~item.mask.cells)
+        clean = pasted(clean, item.frame, unseen & ~item.mask.cells)
         unseen = unseen & item.mask.cells
     for item in masked:
-        yield _pasted(clean, item.frame, item.mask.cells)
+        yield pasted(clean, item.frame, item.mask.cells)
 
 
-def _pasted(under: Frame, over: Frame, cells: Cells) -> Frame:
+def pasted(under: Frame, over: Frame, cells: Cells) -> Frame:
     """`over` where cells are set."""
     planes = []
     for a, b, size in ((under.y, over.y, CELL), (under.u, over.u, CELL // 2), (under.v, over.v, CELL // 2)):

@@ -156,7 +156,7 @@ def to_json(results: Results) -> dict[str, Json]:
         "clips": [_clip_json(clip) for clip in results.clips],
         "means": [asdict(mean) for mean in results.means],
     }
-    return {key: _plain(value) for key, value in whole.items()}
+    return {key: plain(value) for key, value in whole.items()}
 
 
 def _clip_json(clip: ClipResult) -> dict[str, object]:
@@ -168,12 +168,12 @@ def _clip_json(clip: ClipResult) -> dict[str, object]:
     return asdict(clip) | {"points": points}
 
 
-def _plain(value: object) -> Json:
+def plain(value: object) -> Json:
     """Lists for tuples and null for what is not a number, which JSON does not know."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):
@@ -199,7 +199,7 @@ def known_points(text: str, clip: Clip) -> list[Point]:
 
 
 def _preset(name: str) -> Json:
-    return _plain(asdict(opponents.OPPONENTS[name])) if name in opponents.OPPONENTS else None
+    return plain(asdict(opponents.OPPONENTS[name])) if name in opponents.OPPONENTS else None
 
 
 def _point(stored: Mapping[str, object]) -> Point:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DETECTORS = ("auto", "yolo", "motion", "none")
 QUALITIES = "30,45,60,75"
+FAST_OPPONENTS = "x264-veryfast-zl,x264-medium,x265-medium,svt-av1-8"
 PHOTO_QUALITIES = "15,30,45,60,75,90"
 OPPONENTS = "x264-veryfast-zl,x265-medium,svt-av1-8"
 ALL = "all"
@@ -29,6 +30,7 @@ def register(app: typer.Typer) -> None:
     bench.command("rd")(rd)
     bench.command("allocation")(allocation)
     bench.command("photos")(photos)
+    bench.command("speed")(speed)
     app.add_typer(bench, name="bench")
 
 
@@ -156,6 +158,54 @@ def photos(
         as_json=as_json,
         text=text,
     )
+    return 0
+
+
+def speed(
+    clips: Annotated[list[str], typer.Argument(metavar="IN...", help="Video files or URLs.")],
+    frames: Annotated[int, typer.Option(min=3, help="Of each clip; they are held in memory.")] = 60,
+    halve: Annotated[bool, typer.Option("--halve", help="At half size.")] = False,
+    detector: Annotated[str, typer.Option(help="What makes the regions; its time is not counted.")] = "auto",
+    weights: Annotated[str, typer.Option(help="For yolo.")] = "yolo11n.pt",
+    quality: Annotated[float, typer.Option(min=0, max=100, help="Of Fovea.")] = 50.0,
+    opponents: Annotated[
+        list[str] | None, typer.Option(help=f"With commas or several times, or {ALL}. Unless told: {FAST_OPPONENTS}.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Of everything in turn; the best counts.")] = 2,
+    activity: Annotated[
+        bool, typer.Option("--activity", help="Time against the active share of the picture too.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Time a frame of encoding and decoding, one thread each: ours by stage and beside opponents."""
+    import torch
+
+    from pipeline.bench import run
+    from pipeline.bench.results import plain
+    from pipeline.bench.speed import as_text, measure_activity, measure_speed
+    from pipeline.config import DetectorConfig
+
+    torch.set_num_threads(1)
+    names, unavailable = _opponents(_listed(opponents, FAST_OPPONENTS))
+    for name, why in unavailable:
+        say(f"{name} is not measured: {why}")
+    kind = choice(detector, DETECTORS, "--detector")
+    plan = run.Plan(
+        detector=build(DetectorConfig, kind=kind, weights=weights, every=1),
+        qualities=(quality,),
+        opponents=names,
+        frames=frames,
+        halve=halve,
+    )
+    found: list[Value] = []
+    lines: list[str] = []
+    for url in clips:
+        clip, _ = run.load_clip(url, plan)
+        measured = measure_speed(clip, quality=quality, names=names, rounds=rounds, report=say)
+        lined = measure_activity(clip, quality=quality) if activity else None
+        found.append(plain({"speed": asdict(measured), "activity": asdict(lined) if lined else None}))
+        lines += [*_aligned(as_text(measured)), *([str(lined)] if lined else []), ""]
+    emit({"quality": quality, "clips": found}, as_json=as_json, text="\n".join(lines))
     return 0
 
 
