@@ -23,8 +23,7 @@ from pipeline.bench.bdrate import Curve
 LEVEL_DB = 0.25  # between background levels
 MIN_OVERLAP_DB = 0.5  # of the region's PSNR, at a level that counts
 MIN_LEVELS = 4
-RESAMPLES = 200  # of the photos, for the interval
-_PER_STEP = 2  # qualities in between
+RESAMPLES = 100  # of the photos, for the interval
 _SAMPLES = 32  # of a line
 
 Array = npt.NDArray[np.float64]
@@ -41,7 +40,7 @@ class Surface:
         if len(q) < 2:
             raise ValueError(f"{len(q)} qualities, at least 2 are needed")
         means = {(point.outside, point.q): _means(point, chosen) for point in points}
-        dense = np.linspace(q[0], q[-1], (q[-1] - q[0]) * _PER_STEP + 1)
+        dense = np.arange(q[0], q[-1] + 1.0)
         rate, inside, outside = (  # (weights, dense qualities) each
             np.stack([Curve.through((float(k), means[w, k][part]) for k in q)(dense) for w in weights])
             for part in range(3)
