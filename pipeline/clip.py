@@ -184,7 +184,7 @@ def _segment(store: Store, segment: Segment) -> dict[str, Any]:
     files = []
     for layer, size in claimed.items():
         path = store.path(now, layer)
-        files.append(_file(path, str(path.relative_to(store.root)), size))
+        files.append(_file(path, store.name(now, layer), size))
     return {
         "id": now.id,
         "first_wall_us": now.first_wall_us,

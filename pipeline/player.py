@@ -194,8 +194,8 @@ class Player:
             self._opened = _Opened(segment, reader, stack, reader.key_frames())
         except (StreamError, OSError) as error:
             stack.close()
-            path = self._store.path(segment, Layer.FOREGROUND).relative_to(self._store.root)
-            self.faults.append(StoreFault(str(path), Fault(-1, None, getattr(error, "offset", -1), str(error))))
+            name = self._store.name(segment, Layer.FOREGROUND)
+            self.faults.append(StoreFault(name, Fault(-1, None, getattr(error, "offset", -1), str(error))))
             return None
         return self._opened
 
@@ -212,8 +212,7 @@ class _Opened:
 
     def faults(self, store: Store) -> Iterator[StoreFault]:
         for fault in self.reader.faults:
-            path = store.path(self.segment, fault.layer or Layer.FOREGROUND).relative_to(store.root)
-            yield StoreFault(str(path), fault)
+            yield StoreFault(store.name(self.segment, fault.layer or Layer.FOREGROUND), fault)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,8 +140,7 @@ class Replay:
                     self._note(segment, fault)
 
     def _note(self, segment: Segment, fault: Fault) -> None:
-        path = self._store.path(segment, fault.layer or Layer.FOREGROUND).relative_to(self._store.root)
-        self.faults.append(StoreFault(str(path), fault))
+        self.faults.append(StoreFault(self._store.name(segment, fault.layer or Layer.FOREGROUND), fault))
 
 
 def replay(

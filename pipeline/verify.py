@@ -72,7 +72,7 @@ def _losses_of(
     store: Store, segment: Segment, faults: tuple[StoreFault, ...], losses: dict[str, list[Loss]]
 ) -> Iterator[FileLoss]:
     """What a segment has lost: all of it, if its foreground was not to be read."""
-    paths = {layer: str(store.path(segment, layer).relative_to(store.root)) for layer in Layer}
+    paths = {layer: store.name(segment, layer) for layer in Layer}
     if segment.id not in losses:
         cause = next((item.fault for item in faults if item.path == paths[Layer.FOREGROUND]), None)
         if cause is not None:  # or it has come, or gone, since

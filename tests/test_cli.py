@@ -200,6 +200,11 @@ def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert forecast["background_rate"] > 0
     aged = json.loads(run(capsys, "store", "age", store, "--config", site, "--json")[1])
     assert [(p["action"], p["bytes"]) for p in aged["purges"]] == [("background", listed["bytes_background"])]
+    for command in ("copy", "move"):
+        done = json.loads(run(capsys, "store", command, store, "good", tmp_path / "second", *span, "--json")[1])
+        assert (done["segments"], done["there"]) == (1, int(command == "move"))
+    assert "1 elsewhere" in run(capsys, "store", "ls", store)[1]
+    assert "1 segments moved" in run(capsys, "store", "move", tmp_path / "second", "good", store, *span)[1]
     os.truncate(next(store.rglob("*.fg")), 200)
     status, out, _ = run(capsys, "verify", store)
     assert status == 1

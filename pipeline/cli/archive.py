@@ -95,6 +95,7 @@ def _line(camera: CameraSummary) -> str:
     if camera.first_wall_us is None or camera.last_wall_us is None:
         return f"{camera.camera}: nothing recorded"
     aged = f", {camera.foreground} without background, {camera.thin} thinned" if camera.full < camera.segments else ""
+    aged += f", {camera.elsewhere} elsewhere" if camera.elsewhere else ""
     return (
         f"{camera.camera}: {show_time(camera.first_wall_us)} to {show_time(camera.last_wall_us)}, "
         f"{camera.segments} segments{aged}, {camera.frames} frames, foreground {show_bytes(camera.bytes_foreground)}, "

@@ -1,4 +1,5 @@
-"""`fovea store age`, `forecast`, `pin`, `pins`, `unpin`, `rm`, `redetect`: what an archive keeps, and what it knows."""
+"""`fovea store age`, `forecast`, `pin`, `pins`, `unpin`, `rm`, `redetect`, `copy`, `move`: what an archive keeps, where,
+and what it knows."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ Config = Annotated[Path | None, typer.Option(metavar="SITE.yaml", help="The site
 
 
 def register(store: typer.Typer) -> None:
-    for function in (age, forecast, pin, pins, unpin, redetect):
+    for function in (age, forecast, pin, pins, unpin, redetect, copy, move):
         store.command()(function)
     store.command("rm")(remove)
 
@@ -194,5 +195,40 @@ def redetect(
             )  # fmt: skip
     left = f"; {done.left} segments left as they were (being written, thinned or damaged)" if done.left else ""
     text = f"{done.segments} segments, {done.frames} frames: {done.after} detections, {done.before} before{left}"
+    emit(asdict(done), as_json=as_json, text=text)
+    return 0
+
+
+Target = Annotated[Path, typer.Argument(metavar="TO", help="The other archive; made where there is none.")]
+
+
+def copy(directory: Archive, camera: CameraId, to: Target, begin: Begin, end: End, as_json: Json = False) -> int:
+    """Copy the segments of a camera in a time range to another archive, with what was seen in them."""
+    return _transfer(directory, camera, to, time_range(begin, end, default=(0, 0)), moved=False, as_json=as_json)
+
+
+def move(directory: Archive, camera: CameraId, to: Target, begin: Begin, end: End, as_json: Json = False) -> int:
+    """Move them: they stay in the index, and are read from where they lie."""
+    return _transfer(directory, camera, to, time_range(begin, end, default=(0, 0)), moved=True, as_json=as_json)
+
+
+def _transfer(directory: Path, camera: str, to: Path, span_us: tuple[int, int], *, moved: bool, as_json: bool) -> int:
+    from pipeline.store import Store, Transferred, transfer
+
+    with existing(directory), Store(directory) as store, Store(to) as target:
+        done = Transferred()
+        with progress(lambda: f"{done.segments} segments, {show_bytes(done.bytes)}") as show:
+
+            def note(now: Transferred) -> None:
+                nonlocal done
+                done = now
+                show()
+
+            done = transfer(
+                store, target, camera, from_us=span_us[0], to_us=span_us[1], move=moved, progress=note
+            )  # fmt: skip
+    left = f"; {done.left} left (being written, elsewhere, or other there)" if done.left else ""
+    there = f", {done.there} were there" if done.there else ""
+    text = f"{done.segments} segments {'moved' if moved else 'copied'}, {show_bytes(done.bytes)}{there}{left}"
     emit(asdict(done), as_json=as_json, text=text)
     return 0

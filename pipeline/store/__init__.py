@@ -29,6 +29,7 @@ from pipeline.store.rows import (
 from pipeline.store.seen import Seen
 from pipeline.store.sink import Sink
 from pipeline.store.timeline import activity, covered, gaps
+from pipeline.store.transfer import Transferred, transfer
 
 __all__ = [
     "EVER_US",
@@ -51,6 +52,7 @@ __all__ = [
     "StoreFault",
     "StoredDetection",
     "StoredTrack",
+    "Transferred",
     "activity",
     "age",
     "check",
@@ -67,5 +69,6 @@ __all__ = [
     "read_through",
     "remove_range",
     "repair",
+    "transfer",
     "unpin",
 ]

@@ -49,8 +49,8 @@ def check(store: Store, *, examine: Examine | None = None) -> tuple[StoreFault, 
         kind = "segment" if path.suffix in SUFFIX.values() else "stranger"
         faults.append(_whole(str(path.relative_to(store.root)), f"a {kind} that the index does not know"))
     for segment in overlaps(segments):
-        name = store.path(segment, Layer.FOREGROUND).relative_to(store.root)
-        faults.append(_whole(str(name), "overlaps another segment of its recording in stream time"))
+        name = store.name(segment, Layer.FOREGROUND)
+        faults.append(_whole(name, "overlaps another segment of its recording in stream time"))
     faults.extend(_whole("", reason) for reason in _index_faults(store))
     return tuple(faults)
 
@@ -58,7 +58,7 @@ def check(store: Store, *, examine: Examine | None = None) -> tuple[StoreFault, 
 def check_segment(store: Store, segment: Segment, *, examine: Examine = read_through) -> Iterator[StoreFault]:
     """What is wrong with one segment, its row against its files and what stands in them."""
     paths = {layer: store.path(segment, layer) for layer in Layer}
-    names = {layer: str(path.relative_to(store.root)) for layer, path in paths.items()}
+    names = {layer: store.name(segment, layer) for layer in Layer}
     claimed = {Layer.FOREGROUND: segment.bytes_foreground}
     if segment.has_background:
         claimed[Layer.BACKGROUND] = segment.bytes_background

@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.errors import StoreError, UsageError
 from pipeline.store.files import INDEX, MARKER
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PATIENCE_S = 10.0  # for another process's transaction
 
 

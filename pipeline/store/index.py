@@ -33,8 +33,8 @@ from pipeline.types import CodedFrame, Layer
 UNSEEN_US = 60_000_000  # a segment that is not closed may hold frames, of less than this, that its row does not know
 
 SEGMENTS_QUERY = """SELECT s.number, s.id, c.id, s.epoch, s.first_wall_us, s.last_wall_us, s.first_pts_us,
-    s.last_pts_us, s.frames, s.bytes_foreground, s.bytes_background, s.state, s.has_background, s.thinned
-    FROM cameras c JOIN segments s ON s.camera = c.number"""
+    s.last_pts_us, s.frames, s.bytes_foreground, s.bytes_background, s.state, s.has_background, s.thinned, place.path
+    FROM cameras c JOIN segments s ON s.camera = c.number LEFT JOIN places place ON place.number = s.place"""
 
 
 class Store:
@@ -79,7 +79,13 @@ class Store:
 
     def path(self, segment: Segment, layer: Layer) -> Path:
         """The file of one layer of a segment; it need not exist."""
-        return segment_path(self.root, segment.camera, segment.id, layer)
+        root = self.root if segment.place is None else Path(segment.place)
+        return segment_path(root, segment.camera, segment.id, layer)
+
+    def name(self, segment: Segment, layer: Layer) -> str:
+        """What messages call that file: relative to the store, absolute if it is elsewhere."""
+        path = self.path(segment, layer)
+        return str(path.relative_to(self.root) if segment.place is None else path)
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """For the modules of this package: see Database."""
@@ -158,9 +164,10 @@ class Store:
         with self.reading() as database:
             rows = database.execute(
                 """SELECT c.id, count(s.number), coalesce(sum(s.frames), 0), min(s.first_wall_us), max(s.last_wall_us),
-                coalesce(sum(s.bytes_foreground), 0), coalesce(sum(s.bytes_background * s.has_background), 0),
+                coalesce(sum(s.bytes_foreground) FILTER (WHERE s.place IS NULL), 0),
+                coalesce(sum(s.bytes_background * s.has_background) FILTER (WHERE s.place IS NULL), 0),
                 coalesce(sum(s.has_background), 0), coalesce(sum(NOT s.has_background AND NOT s.thinned), 0),
-                coalesce(sum(NOT s.has_background AND s.thinned), 0)
+                coalesce(sum(NOT s.has_background AND s.thinned), 0), count(s.place)
                 FROM cameras c LEFT JOIN segments s ON s.camera = c.number GROUP BY c.number ORDER BY c.id"""
             )
             return tuple(CameraSummary(*row) for row in rows)
@@ -290,4 +297,4 @@ _PUT = """INSERT INTO segments (number, id, camera, epoch, first_wall_us, last_w
 def as_segments(rows: Iterable[tuple[object, ...]]) -> Iterator[Segment]:
     """Rows of SEGMENTS_QUERY."""
     for row in rows:
-        yield Segment(*(*row[:12], bool(row[12]), bool(row[13])))  # type: ignore[arg-type]
+        yield Segment(*(*row[:12], bool(row[12]), bool(row[13]), row[14]))  # type: ignore[arg-type]

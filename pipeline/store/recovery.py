@@ -60,7 +60,7 @@ def take_in(store: Store, camera: str, paths: Iterable[Path]) -> list[tuple[Path
                 quarantine(store.root, path, str(error))
             done.append((next(iter(files.values())), None))
     for segment_id, foreground, found in sorted(surveys, key=lambda item: item[2].first_wall_us):
-        row = _row(segment_id, camera, _epoch(store, camera, found), found)
+        row = _row(segment_id, camera, epoch_of(store, camera, found), found)
         done.append((foreground, adopt(store, row, found)))
     return done
 
@@ -74,7 +74,7 @@ def _row(segment_id: str, camera: str, epoch: int, found: Survey) -> Segment:
     )  # fmt: skip
 
 
-def _epoch(store: Store, camera: str, found: Survey) -> int:
+def epoch_of(store: Store, camera: str, found: Survey | Segment) -> int:
     """The recording that a segment belongs to, by its clocks; a new one if it follows no other."""
     with store.reading() as database:
         before = database.execute(

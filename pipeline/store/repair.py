@@ -32,7 +32,7 @@ from pipeline.store.recovery import take_in
 from pipeline.store.rows import Segment
 from pipeline.store.segmentfile import survey
 from pipeline.store.upkeep import adopt, drop_backgrounds, remove, rewrite, sweep, upkeep
-from pipeline.types import Detection, Layer, Packet
+from pipeline.types import Layer, Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def repair(root: Path) -> tuple[Mended, ...]:
     done = list(_opened(root))
     with Store(root) as store, upkeep(store):
         for segment in store.segments():
-            if not is_locked(store.path(segment, Layer.FOREGROUND).parent):
+            if segment.place is None and not is_locked(store.path(segment, Layer.FOREGROUND).parent):
                 done.extend(_mend(store, segment))
         done.extend(_take_in(store))
         done.extend(_part_overlaps(store))
@@ -97,7 +97,7 @@ def _index_damage(root: Path) -> str | None:
 
 def _mend(store: Store, segment: Segment) -> Iterator[Mended]:
     """Put one segment right, from the smallest step to the largest, until nothing is wrong with it."""
-    name = str(store.path(segment, Layer.FOREGROUND).relative_to(store.root))
+    name = store.name(segment, Layer.FOREGROUND)
     if not any(check_segment(store, segment)) and segment.state != "open":
         return
     try:
@@ -169,7 +169,7 @@ def _part_overlaps(store: Store) -> Iterator[Mended]:
                 "UPDATE cameras SET epoch = epoch + 1 WHERE id = ? RETURNING epoch", (segment.camera,)
             ).fetchone()
             database.execute("UPDATE segments SET epoch = ? WHERE number = ?", (epoch, segment.number))
-        name = str(store.path(segment, Layer.FOREGROUND).relative_to(store.root))
+        name = store.name(segment, Layer.FOREGROUND)
         yield Mended(name, "overlapped another segment; a recording of its own now")
 
 
@@ -199,13 +199,6 @@ _UNCOUNTED = """SELECT number FROM segments s WHERE (SELECT count(*) FROM detect
 
 def _recount(database: sqlite3.Connection, segment: int) -> None:
     """A segment's tracks from its detections."""
-    rows = database.execute(
-        """SELECT frame, wall_us, x0, y0, x1, y1, label, score, track FROM detections WHERE segment = ?
-        ORDER BY frame, rowid""",
-        (segment,),
-    ).fetchall()
-    frames: dict[tuple[int, int], list[Detection]] = {}
-    for row in rows:
-        frames.setdefault((row[0], row[1]), []).append(Detection(*row[2:]))
+    found = seen.of_segment(database, segment)
     seen.delete(database, segment)
-    seen.insert(database, segment, (seen.Seen(frame, wall, tuple(found)) for (frame, wall), found in frames.items()))
+    seen.insert(database, segment, found)

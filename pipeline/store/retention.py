@@ -143,7 +143,8 @@ def _where_full(store: Store, camera: str, most_bytes: float) -> int | None:
     with store.reading() as database:
         for last_us, size in database.execute(
             """SELECT s.last_wall_us + 1, s.bytes_foreground + s.bytes_background * s.has_background
-            FROM cameras c JOIN segments s ON s.camera = c.number WHERE c.id = ? ORDER BY s.first_wall_us DESC""",
+            FROM cameras c JOIN segments s ON s.camera = c.number WHERE c.id = ? AND s.place IS NULL
+            ORDER BY s.first_wall_us DESC""",
             (camera,),
         ):
             total += size
@@ -161,6 +162,7 @@ def _due(
     with store.reading() as database:
         rows = database.execute(
             f"""{SEGMENTS_QUERY} WHERE (:camera IS NULL OR c.id = :camera) AND {_LEVELS[action]} AND s.state != 'open'
+            AND s.place IS NULL
             AND s.first_wall_us < :before_us AND s.last_wall_us < :before_us AND {_UNPINNED}
             ORDER BY s.first_wall_us, s.number""",
             {"camera": camera, "before_us": before_us},

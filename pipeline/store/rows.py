@@ -34,6 +34,7 @@ class Segment:
     state: State
     has_background: bool
     thinned: bool = False
+    place: str | None = None  # the root of the store that holds its files, if not this one
 
     @property
     def level(self) -> Level:
@@ -42,14 +43,17 @@ class Segment:
 
     @property
     def nbytes(self) -> int:
-        """What it takes on disk."""
+        """What it takes on this store's disk."""
+        if self.place is not None:
+            return 0
         return self.bytes_foreground + (self.bytes_background if self.has_background else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class CameraSummary:
     """What `ls` says of a camera. Times are None and counts 0 where nothing is recorded. `full`, `foreground` and
-    `thin` count segments by what aging has left of them; bytes are on disk now."""
+    `thin` count segments by what aging has left of them, `elsewhere` those that were moved to another store; bytes are
+    on this store's disk now."""
 
     camera: str
     segments: int
@@ -61,6 +65,7 @@ class CameraSummary:
     full: int
     foreground: int
     thin: int
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)

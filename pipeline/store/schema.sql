@@ -1,4 +1,4 @@
--- The index of a store, version 2. The segment files are the truth about footage, the index says where to look; what was
+-- The index of a store, version 3. The segment files are the truth about footage, the index says where to look; what was
 -- seen in it (detections, tracks) and what the user asked to keep (pins) stand in the index alone.
 --
 -- Durable before indexed: a row never claims bytes that are not on disk. Files may hold up to a second more than their
@@ -29,6 +29,12 @@ CREATE TABLE cameras (
     longest_us INTEGER NOT NULL DEFAULT 0  -- no segment spans more wall time: how far before a moment to look for it
 ) STRICT;
 
+CREATE TABLE places (                 -- other stores, which hold the files of segments that were moved there
+    number INTEGER PRIMARY KEY,
+    uuid TEXT NOT NULL UNIQUE,
+    path TEXT NOT NULL                -- absolute, where the store was when a segment was last moved there
+) STRICT;
+
 CREATE TABLE segments (
     number INTEGER PRIMARY KEY,       -- stays when a segment is rewritten; its id does not
     id TEXT NOT NULL UNIQUE CHECK (length(id) = 32),  -- the stream id in hexadecimal, and the files' name
@@ -44,7 +50,8 @@ CREATE TABLE segments (
     -- open: being written. closed: complete. torn: its writer died; true up to the last whole chunk.
     state TEXT NOT NULL CHECK (state IN ('open', 'closed', 'torn')),
     has_background INTEGER NOT NULL DEFAULT 1 CHECK (has_background IN (0, 1)),  -- 0 once aging has dropped it
-    thinned INTEGER NOT NULL DEFAULT 0 CHECK (thinned IN (0, 1))  -- 1 once aging has lowered its frame rate
+    thinned INTEGER NOT NULL DEFAULT 0 CHECK (thinned IN (0, 1)),  -- 1 once aging has lowered its frame rate
+    place INTEGER REFERENCES places (number)  -- NULL: its files are here; elsewhere they are that store's to age
 ) STRICT;
 
 CREATE INDEX segments_by_time ON segments (camera, first_wall_us);

@@ -58,6 +58,19 @@ def insert(database: sqlite3.Connection, segment: int, frames: Iterable[Seen]) -
             database.execute(_BEGIN, values)
 
 
+def of_segment(database: sqlite3.Connection, segment: int) -> list[Seen]:
+    """All that was seen in a segment, frame by frame."""
+    rows = database.execute(
+        """SELECT frame, wall_us, x0, y0, x1, y1, label, score, track FROM detections WHERE segment = ?
+        ORDER BY frame, rowid""",
+        (segment,),
+    )
+    frames: dict[tuple[int, int], list[Detection]] = {}
+    for row in rows:
+        frames.setdefault((row[0], row[1]), []).append(Detection(*row[2:]))
+    return [Seen(frame, wall, tuple(found)) for (frame, wall), found in frames.items()]
+
+
 def delete(database: sqlite3.Connection, segment: int) -> None:
     """Forget all that was seen in a segment."""
     for table in ("detections", "tracks"):

@@ -37,6 +37,11 @@ def doom(database: sqlite3.Connection, paths: Iterable[str], *, keep: bool = Fal
     database.executemany("INSERT OR REPLACE INTO doomed (path, keep) VALUES (?, ?)", [(path, keep) for path in paths])
 
 
+def undoom(database: sqlite3.Connection, paths: Iterable[str]) -> None:
+    """In the transaction that makes their row: these files stay."""
+    database.executemany("DELETE FROM doomed WHERE path = ?", [(path,) for path in paths])
+
+
 def sweep(store: Store, *, reason: str = "taken out by a repair") -> int:
     """Unlink what is doomed, or move it to quarantine; returns how many files were there."""
     with store.reading() as database:
@@ -106,7 +111,7 @@ def rewrite(
     )  # fmt: skip
     with store.writing() as database:
         put_segment(database, fresh)
-        _save(database, (relative(fresh, layer) for layer in layers))
+        undoom(database, (relative(fresh, layer) for layer in layers))
         doom(database, (relative(segment, layer) for layer in Layer), keep=keep_old)
     return fresh
 
@@ -141,7 +146,3 @@ def relative(segment: Segment, layer: Layer) -> str:
 def doomed_paths(store: Store) -> set[Path]:
     with store.reading() as database:
         return {store.root / row[0] for row in database.execute("SELECT path FROM doomed")}
-
-
-def _save(database: sqlite3.Connection, paths: Iterable[str]) -> None:
-    database.executemany("DELETE FROM doomed WHERE path = ?", [(path,) for path in paths])

@@ -27,8 +27,6 @@ INSERT INTO new_segments SELECT number, id, camera, epoch, min(first_wall_us, la
 DROP TABLE segments;
 ALTER TABLE new_segments RENAME TO segments;
 CREATE INDEX segments_by_time ON segments (camera, first_wall_us);
-CREATE INDEX segments_to_drop ON segments (camera, first_wall_us) WHERE has_background = 1;
-CREATE INDEX segments_to_thin ON segments (camera, first_wall_us) WHERE thinned = 0;
 
 UPDATE cameras SET longest_us = coalesce(
     (SELECT max(last_wall_us - first_wall_us) FROM segments WHERE camera = cameras.number), 0);
