@@ -1,5 +1,5 @@
-"""`fovea store age`, `forecast`, `pin`, `pins`, `unpin`, `rm`, `redetect`, `copy`, `move`: what an archive keeps, where,
-and what it knows."""
+"""What an archive keeps, where, and what it knows: `fovea store age`, `forecast`, `pin`, `pins`, `unpin`, `rm`,
+`redetect`, `copy`, `move`."""
 
 from __future__ import annotations
 
