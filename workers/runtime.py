@@ -1,7 +1,7 @@
 """Starts and ends Ray: on loopback, with a token of its own, without telemetry. Knows nothing of cameras.
 
 Ray's ports run code for whoever reaches them. Without `address` Ray is therefore started on 127.0.0.1 alone and asks
-for a token that lives as long as the run; a cluster that `address` names has its own rules, and its own token.
+for a token that lives as long as the run; a cluster that `address` names must ask for one too (workers.node).
 """
 
 from __future__ import annotations
@@ -18,32 +18,23 @@ from contextlib import contextmanager, redirect_stdout
 from pipeline.config import RayConfig
 from pipeline.errors import JobError
 from pipeline.graph import BATCH_BYTES
-
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_USAGE_STATS_PROMPT_ENABLED": "0",
-    # The first error of a camera is raised; those of the batches behind it say nothing new.
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
-    # A camera's thread that outlives the run must not start another Ray by calling the one that is gone.
-    "RAY_ENABLE_AUTO_CONNECT": "0",
-    # Ray would otherwise warn at each actor without a GPU that a later version will not hide GPUs from it.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-}
-# This is Ray's switch for "stay on the loopback interface"; its name tells where it is the default.
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+from workers.node import LOOPBACK, QUIET, require_token
 
 
 @contextmanager
 def runtime(config: RayConfig, *, cameras: int) -> Iterator[None]:
     """Ray for the length of a `with`. Uses, and leaves running, a Ray that this process has started before.
 
-    Raises JobError when Ray does not start or the cluster cannot be reached.
+    Raises ConfigError where a cluster is to be used without a token, JobError when Ray does not start or the cluster
+    cannot be reached.
     """
     local = config.address is None
     os.environ.update(QUIET)
     if local:
         os.environ.update(LOOPBACK)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    else:
+        require_token(f"ray.address {config.address}")
     import ray
 
     if ray.is_initialized():

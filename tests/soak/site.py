@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 import yaml
 
-END_S = 120.0
+END_S = 180.0
 
 
 def camera(url: str, **source: object) -> dict[str, object]:
@@ -62,7 +61,7 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.process.send_signal(signal.SIGINT)
+        self.process.terminate()  # a run in the background may have been started with interrupts ignored
         try:
             out, _ = self.process.communicate(timeout=END_S)
             self.result = json.loads(out) if out.strip() else {}
