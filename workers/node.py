@@ -21,6 +21,8 @@ QUIET = {
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     # A camera's thread that outlives the run must not start another Ray by calling the one that is gone.
     "RAY_ENABLE_AUTO_CONNECT": "0",
+    # Ray would have workers yield to whatever else the machine does; cameras do not wait.
+    "RAY_worker_niceness": "0",
     # Ray would otherwise warn at each actor without a GPU that a later version will not hide GPUs from it.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
