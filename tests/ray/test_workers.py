@@ -14,7 +14,7 @@ from pipeline.local import SiteRun
 from tests.chains import TinyPlan
 
 pytestmark = pytest.mark.ray
-LIMIT_S = 90.0
+LIMIT_S = 300.0
 
 
 @pytest.fixture
