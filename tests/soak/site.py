@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -43,6 +44,7 @@ class Recorder:
 
     def wait_for(self, cameras: int, *, timeout_s: float = 180.0) -> None:
         """Until so many cameras are in the archive with footage. Raises TimeoutError."""
+        from pipeline.errors import StoreError
         from pipeline.store import Store
 
         until_s = time.monotonic() + timeout_s
@@ -52,7 +54,8 @@ class Recorder:
                     f"the recorder ended with {self.process.returncode}: {self._log.read_text()[-2000:]}"
                 )
             if (self.store / "index.sqlite").exists():
-                with Store(self.store, readonly=True) as store:
+                # The recorder may not be done with making it.
+                with contextlib.suppress(StoreError), Store(self.store, readonly=True) as store:
                     if sum(bool(store.segments(name)) for name in store.cameras()) >= cameras:
                         return
             time.sleep(0.5)
