@@ -275,6 +275,7 @@ def test_damaged_real_payloads_are_stream_errors_and_nothing_else(walked):
     rng = np.random.default_rng(5)
     whole = packets[0]
     decoder = Decoder(encoder.info, device="cpu")
+    meant, refused = decoder.decode(whole), 0
     for trial in range(30):
         part = ("foreground", "plate")[trial % 2]
         data = bytearray(getattr(whole, part))
@@ -285,8 +286,13 @@ def test_damaged_real_payloads_are_stream_errors_and_nothing_else(walked):
                 data[int(rng.integers(len(data)))] ^= 1 << int(rng.integers(8))
         if bytes(data) == getattr(whole, part) or not data:
             continue
-        with pytest.raises(StreamError):
-            decoder.decode(replace(whole, **{part: bytes(data)}))
+        try:
+            shown = decoder.decode(replace(whole, **{part: bytes(data)}))
+        except StreamError:
+            refused += 1
+        else:  # a coder's last bits can be wrong and mean the same
+            assert same(planes(shown), planes(meant))
+    assert refused >= 25
 
 
 def test_quality_costs_bytes_and_buys_error():
