@@ -69,21 +69,18 @@ class Roi:
 @dataclass(frozen=True, slots=True, eq=False)
 class CodedFootage:
     """Packets in order, all of the stream that `info` describes (None only where there are none) and of the same source
-    session. `thinned` counts frames that were left out for want of computing time; `rate` is the part of frames without
-    foreground that is coded, 1.0 where there is time for all."""
+    session."""
 
     info: StreamInfo | None
     session: int
     frames: tuple[CodedFrame, ...]
     is_live: bool = False
-    thinned: int = 0
-    rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
     """What became of a camera's frames. In the end `frames_in == coded + dropped + killed`: `dropped` made room for
-    newer ones or were left out for want of computing time, `killed` were under way when a worker died. `lost` arrived
+    newer ones, `killed` were under way when a worker died. `lost` arrived
     damaged and never were frames."""
 
     frames_in: int = 0
@@ -114,13 +111,10 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a batch adds to a camera's counters once it is stored. `latencies_s`: seconds from arrival to durability of
-    the live frames that have become durable meanwhile; `pixels` is what was coded; `thinned` and `rate` as in
-    CodedFootage."""
+    the live frames that have become durable meanwhile; `pixels` is what was coded."""
 
     counters: Counters
     pixels: int = 0
-    thinned: int = 0
-    rate: float = 1.0
     latencies_s: tuple[float, ...] = ()
 
 
@@ -131,7 +125,6 @@ class Ledger:
         self._settled = settled or Counters()
         self._source = SourceCounts()
         self._stored = Counters()
-        self._thinned = 0
 
     def read(self, counts: SourceCounts) -> None:
         """The source's own counts, as they stood when a batch was read."""
@@ -139,7 +132,6 @@ class Ledger:
 
     def store(self, receipt: Receipt) -> None:
         self._stored += receipt.counters
-        self._thinned += receipt.thinned
 
     @property
     def total(self) -> Counters:
@@ -157,12 +149,12 @@ class Ledger:
         self._settled += replace(
             now, frames_in=frames_in, coded=coded, dropped=dropped, killed=killed, restarts=int(died)
         )  # fmt: skip
-        self._source, self._stored, self._thinned = SourceCounts(), Counters(), 0
+        self._source, self._stored = SourceCounts(), Counters()
         return self._settled
 
     def _current(self) -> Counters:
         source = self._source
         return replace(
-            self._stored, frames_in=source.frames_in, dropped=source.dropped + self._thinned, lost=source.lost,
+            self._stored, frames_in=source.frames_in, dropped=source.dropped, lost=source.lost,
             reconnects=source.reconnects, gaps=source.gaps,
         )  # fmt: skip

@@ -260,10 +260,7 @@ class SinkStage:
             if coded.is_live:
                 self._waiting_us.extend(frame.packet.wall_us for frame in coded.frames)
         info, counters = coded.info, Counters().plus(coded.frames)
-        return Receipt(
-            counters, info.width * info.height * counters.coded if info else 0, coded.thinned, coded.rate,
-            self._latencies(),
-        )  # fmt: skip
+        return Receipt(counters, info.width * info.height * counters.coded if info else 0, self._latencies())
 
     def _latencies(self) -> tuple[float, ...]:
         """Seconds from the arrival of live frames until they were durable, for those that have become so."""

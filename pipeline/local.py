@@ -26,14 +26,13 @@ Watch = Callable[["CameraReport", Receipt], None]
 @dataclass(slots=True)
 class CameraReport:
     """Where one camera stands. Written by its thread alone, read by whoever shows progress. `trouble` says in a line
-    why no frames come; `rate` is the part of frames without foreground that there is time to code; `queue_age_s` how
+    why no frames come; `queue_age_s` how
     long the oldest frame waits for the chain; `watch` is told of every stored batch."""
 
     camera: str
     counters: Counters = field(default_factory=Counters)
     detector: str = ""
     trouble: str = ""
-    rate: float = 1.0
     queue_age_s: float = 0.0
     place: str = ""  # the node and the worker group, where there are several
     error: FoveaError | None = None
@@ -62,12 +61,7 @@ class CameraReport:
     def stored(self, ledger: Ledger, receipt: Receipt) -> None:
         """A batch was stored."""
         ledger.store(receipt)
-        if receipt.rate != self.rate:
-            log.warning(
-                "frames without foreground are coded at %.0f %%", 100 * receipt.rate,
-                extra={"camera": self.camera, "frame": ledger.total.frames_in},
-            )  # fmt: skip
-        self.rate, self.counters = receipt.rate, ledger.total
+        self.counters = ledger.total
         if self.watch is not None:
             self.watch(self, receipt)
 

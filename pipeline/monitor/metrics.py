@@ -26,7 +26,6 @@ _GAUGES: tuple[tuple[str, str, Callable[[CameraState], float]], ...] = (
     ("fovea_fps_coded", "Frames a second coded, lately.", lambda c: c.fps_coded),
     ("fovea_bits_a_pixel", "Bits stored a pixel, since the start.", lambda c: c.bits_a_pixel),
     ("fovea_queue_age_seconds", "Age of the oldest frame that waits for the detector.", lambda c: c.queue_age_s),
-    ("fovea_coded_share", "Part of the frames without foreground that is coded.", lambda c: c.thinning),
 )
 
 

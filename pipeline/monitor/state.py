@@ -26,8 +26,8 @@ LATENCY_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 @dataclass(frozen=True, slots=True)
 class CameraState:
     """One camera. Rates are frames a second lately; latencies are seconds from a live frame's arrival until it was
-    durable, lately, None where none became so. `buckets` counts all latencies up to each of LATENCY_BOUNDS_S, then all;
-    `thinning` is the part of frames without foreground that is coded."""
+    durable, lately, None where none became so. `buckets` counts all latencies up to each of LATENCY_BOUNDS_S, then
+    all."""
 
     camera: str
     state: str
@@ -43,7 +43,6 @@ class CameraState:
     latency_p99_s: float | None
     buckets: tuple[int, ...]
     latency_sum_s: float
-    thinning: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ class Monitor:
         return CameraState(
             report.camera, report.state, str(report.error or report.trouble), report.place, report.detector, counters,
             fps_in, fps_coded, 8 * stored_bytes / pixels if pixels else 0.0, report.queue_age_s,
-            _quantile(lately, 0.5), _quantile(lately, 0.99), buckets, latency_sum_s, report.rate,
+            _quantile(lately, 0.5), _quantile(lately, 0.99), buckets, latency_sum_s,
         )  # fmt: skip
 
     def _store(self) -> StoreState:
