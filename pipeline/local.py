@@ -26,8 +26,8 @@ Watch = Callable[["CameraReport", Receipt], None]
 @dataclass(slots=True)
 class CameraReport:
     """Where one camera stands. Written by its thread alone, read by whoever shows progress. `trouble` says in a line
-    why no frames come; `queue_age_s` how
-    long the oldest frame waits for the chain; `watch` is told of every stored batch."""
+    why no frames come; `queue_age_s` how long the oldest frame waits for the chain; `watch` is told of every stored
+    batch."""
 
     camera: str
     counters: Counters = field(default_factory=Counters)
