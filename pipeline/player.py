@@ -28,8 +28,9 @@ _MOST_FAULTS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What to show. `layer` foreground: the foreground over the plate. `due_s`: seconds after the first picture of the
-    same playback, at the speed asked for; gaps in the footage keep their duration."""
+    """What to show. `layer` foreground: the foreground over the plate; of a player that is late, over the background
+    that the same playback decoded last on this plate, if it did. `due_s`: seconds after the first picture of the same
+    playback, at the speed asked for; gaps in the footage keep their duration."""
 
     frame: Frame
     layer: LayerName
@@ -242,6 +243,7 @@ class _Decoding:
         self.decoders = decoders
         self.turn = 0
         self.plated: tuple[str, int] | None = None
+        self._backed = 0  # the last turn that decoded a background
 
     def decode(self, gop: _Gop, packet: Packet, plate: bytes, layer: LayerName) -> Frame:
         """Raises StreamError and CodecError; the next packet given is then a key frame."""
@@ -250,7 +252,8 @@ class _Decoding:
         decoder = self.decoders.get(gop.opened.reader.info)
         if plate and known != name:
             decoder.set_plate(plate)
-        frame = decoder.decode(replace(packet, plate=b""), layer)
+        frame = decoder.decode(replace(packet, plate=b""), layer, held=self._backed == self.turn)
+        self._backed = self.turn if layer == "full" else self._backed
         self.plated = name
         return frame
 

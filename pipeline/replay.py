@@ -18,9 +18,11 @@ from pipeline.types import Frame, Layer, LayerName, Packet, StreamInfo
 
 class DecoderLike(Protocol):
     """What replay asks of a decoder. Packets come in order, beginning with one that has a plate, or with any key frame
-    after `set_plate`. A packet that does not decode raises StreamError; the next one given is then a key frame."""
+    after `set_plate`. A packet that does not decode raises StreamError; the next one given is then a key frame.
+    `held`: the foreground lies over the background last decoded on its plate, if there is one, and not over the
+    plate."""
 
-    def decode(self, packet: Packet, layer: LayerName = "full") -> Frame: ...
+    def decode(self, packet: Packet, layer: LayerName = "full", *, held: bool = False) -> Frame: ...
 
     def set_plate(self, plate: bytes) -> None: ...
 

@@ -83,7 +83,7 @@ def _fill(writer: StreamWriter, packets: Sequence[Packet], *, close: bool) -> No
 
 class FakeDecoder:
     """Decodes a packet to flat planes that show what it was given: y the frame number, u the bytes of foreground so far
-    in the GOP, v those of background. Refuses what a real decoder could not decode."""
+    in the GOP, v those of the background shown, 0 for the plate. Refuses what a real decoder could not decode."""
 
     def __init__(self, info: StreamInfo) -> None:
         self.info = info
@@ -95,10 +95,12 @@ class FakeDecoder:
     def set_plate(self, plate: bytes) -> None:
         self.plate = plate
         self.last = -2
+        self._totals[1] = 0
 
-    def decode(self, packet: Packet, layer: LayerName = "full") -> Frame:
+    def decode(self, packet: Packet, layer: LayerName = "full", *, held: bool = False) -> Frame:
         if packet.plate:
             self.plate = packet.plate
+            self._totals[1] = 0
         if not self.plate or (self.last == -2 and not packet.key):
             raise StreamError(f"packet {packet.index} cannot be decoded from here")
         for payload, check in zip((packet.foreground, packet.background), packet.sums, strict=True):
@@ -106,9 +108,10 @@ class FakeDecoder:
                 self.last = -2
                 raise StreamError(f"symbols of packet {packet.index} do not match")
         if packet.key:
-            self._totals = [0, 0]
+            self._totals = [0, 0 if layer == "full" else self._totals[1]]
         self._totals[0] += len(packet.foreground)
         self._totals[1] += len(packet.background) if layer == "full" else 0
+        background = self._totals[1] if layer == "full" or held else 0
         self.last = packet.index
         self.seen.append((packet.index, layer))
         h, w = self.info.height, self.info.width
@@ -116,7 +119,7 @@ class FakeDecoder:
         return Frame(
             y=np.full((h, w), packet.index & 0xFF, np.uint8),
             u=np.full(chroma, self._totals[0] & 0xFF, np.uint8),
-            v=np.full(chroma, self._totals[1] & 0xFF, np.uint8),
+            v=np.full(chroma, background & 0xFF, np.uint8),
             index=packet.index,
             pts_us=packet.pts_us,
             wall_us=packet.wall_us,

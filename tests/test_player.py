@@ -155,6 +155,28 @@ def test_a_late_player_leaves_out_backgrounds_then_gops(store: Store, make: Make
     assert indices(player.play(wall(100), until_us=wall(110))) == list(range(100, 110)), "a new playback is not late"
 
 
+def test_a_late_player_shows_the_last_background_that_it_decoded(store: Store, make: Make) -> None:
+    def backgrounds(*late: int) -> dict[int, tuple[str, int]]:
+        clock = Clock()
+        player, shown = make(store, clock), {}
+        list(player.seek(wall(190)))  # what another playback has decoded is no background of this one
+        for picture in player.play(wall(100)):
+            shown[picture.frame.index] = picture.layer, int(picture.frame.v[0, 0])
+            clock.now = max(clock.now, 100.0 + picture.due_s) + 0.6 * (picture.frame.index in late)
+        return shown
+
+    timely, shown = backgrounds(), backgrounds(110, 185)
+    assert len({value for _, value in timely.values()}) > 20
+    assert shown[110] == timely[110]
+    assert {shown[n] for n in range(111, 125)} == {("foreground", timely[110][1])}
+    assert shown[125] == timely[125]
+    assert {shown[n] for n in range(186, 200)} == {("foreground", timely[185][1])}
+    assert shown[200] == timely[200]
+    at_once = backgrounds(100, 199)
+    assert {at_once[n] for n in range(101, 125)} == {("foreground", timely[100][1])}
+    assert {at_once[n] for n in range(200, 225)} == {("foreground", 0)}, "a plate is newer than what lay on the last"
+
+
 def test_steps_go_both_ways(store: Store, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     player = make(store)
     at, walked = wall(120), []

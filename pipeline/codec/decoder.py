@@ -42,13 +42,14 @@ class Decoder:
         self._plate: Planes | None = None
         self._unclean: Cells | None = None
         self._ready = [False, False]  # each layer: a key frame was seen and nothing failed since
+        self._held = False  # the background's plane shows what was last decoded on this plate
         self._index = -1
 
     def set_plate(self, plate: bytes) -> None:
         """Take a segment's plate; the next packet must be a key frame."""
         # Nothing in a packet says which plate it was coded on: after a damaged plate the old one must not serve.
         self._plate = self._unclean = None
-        self._ready = [False, False]
+        self._ready, self._held = [False, False], False
         with torch.inference_mode(), full_precision(self._brain.device):
             self._plate, self._unclean = decode_plate(self._brain, self._geometry, plate)
 
@@ -57,12 +58,13 @@ class Decoder:
         """Cells (rows, cols) of the plate that were never seen without an object in them."""
         return self._unclean
 
-    def decode(self, packet: Packet, layer: LayerName = "full") -> Frame:
-        """The frame; `foreground`: foreground cells over the plate, without a look at the background."""
+    def decode(self, packet: Packet, layer: LayerName = "full", *, held: bool = False) -> Frame:
+        """The frame; `foreground`: foreground cells over the plate, without a look at the background. With `held` they
+        lie over the background as it was last decoded on this plate, if it was."""
         with torch.inference_mode(), full_precision(self._brain.device):
-            return self._decode(packet, layer)
+            return self._decode(packet, layer, held)
 
-    def _decode(self, packet: Packet, layer: LayerName) -> Frame:
+    def _decode(self, packet: Packet, layer: LayerName, held: bool) -> Frame:
         if packet.plate:
             self.set_plate(packet.plate)
         if self._plate is None:
@@ -72,12 +74,16 @@ class Decoder:
         self._index = packet.index
         foreground = self._layer(Layer.FOREGROUND, packet, packet.foreground)
         foreground.restore(foreground.cells, self._plate)
-        planes = foreground.plane
+        background = self._layers[Layer.BACKGROUND]
         if layer == "full":
-            background = self._layer(Layer.BACKGROUND, packet, packet.background)
-            planes = mix(cell_tensor(foreground.cells, self._brain.device), foreground.plane, background.plane)
+            self._held = False
+            self._layer(Layer.BACKGROUND, packet, packet.background)
+            self._held = True
         else:
             self._ready[Layer.BACKGROUND] = False  # it missed a frame
+        planes = foreground.plane
+        if layer == "full" or (held and self._held):
+            planes = mix(cell_tensor(foreground.cells, self._brain.device), foreground.plane, background.plane)
         y, u, v = self._geometry.crop(planes)
         return Frame(y, u, v, packet.index, packet.pts_us, packet.wall_us)
 

@@ -207,6 +207,26 @@ def test_background_waits_for_a_key_frame_after_foreground_alone(walked):
     assert same(planes(decoder.decode(packets[4])), planes(expected[4]))
 
 
+def test_a_background_is_held_under_the_foreground():
+    """What was decoded last of it, as long as the plate is the same; else the plate."""
+    encoder = make(gop=4, segment=8)
+    packets = [encoder.encode(frame, mask_of(H, W, ((0, 48, 16, 64),))) for frame, _ in walk(10, H, W)]
+    full, alone = decode_all(encoder, packets), decode_all(encoder, packets, "foreground")
+    busy = mask_of(H, W, ((0, 48, 16, 64),)).cells
+    decoder = Decoder(encoder.info, device="cpu")
+    assert same(planes(decoder.decode(packets[0], "foreground", held=True)), planes(alone[0])), "none yet"
+    decoder = Decoder(encoder.info, device="cpu")
+    for packet in packets[:3]:
+        decoder.decode(packet)
+    for n in range(3, 8):
+        shown = decoder.decode(packets[n], "foreground", held=True)
+        assert np.array_equal(in_cells(shown.y, busy, CELL), in_cells(full[n].y, busy, CELL))
+        assert np.array_equal(in_cells(shown.y, ~busy, CELL), in_cells(full[2].y, ~busy, CELL))
+        assert not np.array_equal(in_cells(shown.y, ~busy, CELL), in_cells(alone[n].y, ~busy, CELL))
+    assert packets[8].plate
+    assert same(planes(decoder.decode(packets[8], "foreground", held=True)), planes(alone[8])), "a new plate"
+
+
 def test_a_decoder_needs_plate_and_key_frame(walked):
     encoder, _, packets = walked
     decoder = Decoder(encoder.info, device="cpu")
