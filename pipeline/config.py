@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 
 CameraId = str
 CAMERA_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+LISTEN = r"^[^:\s]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$"  # host:port
 
 # COCO classes that a camera's owner usually cares for; what is not listed has importance 0 and is ignored.
 DEFAULT_CLASSES = {
@@ -134,7 +135,38 @@ class RayConfig(_Strict):
 class MonitorConfig(_Strict):
     """Where a running site can be seen: metrics, health and state over HTTP. Without `listen` nowhere."""
 
-    listen: str | None = Field(default=None, pattern=r"^[^:\s]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")  # host:port
+    listen: str | None = Field(default=None, pattern=LISTEN)
+
+
+class ServeConfig(_Strict):
+    """`fovea serve CONFIG`: the HTTP API and the page. Paths that are not given lie beside the archive."""
+
+    listen: str = Field(default="127.0.0.1:8780", pattern=LISTEN)
+    certificate: Path | None = None  # PEM; with it the server speaks TLS
+    key: Path | None = None
+    plain_http: bool = False  # answer others than this machine without TLS, behind a proxy that speaks it
+    users: Path | None = None  # an SQLite file of users, sessions, tokens and the audit log
+    exports: Path | None = None  # a directory for finished clips
+    export_days: float = Field(default=7.0, gt=0)  # so long they are kept
+    session_hours: float = Field(default=24.0, gt=0, le=24 * 366)  # without use
+    workers: int | None = Field(default=None, ge=1, le=64)  # processes that decode; half the cores unless told
+    threads: int = Field(default=1, ge=1, le=64)  # of torch in each
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    streams: int = Field(default=64, ge=1, le=4096)  # pictures and clips under way at once
+    metrics: Literal["token", "loopback"] = "token"  # who may read /metrics
+
+    @model_validator(mode="after")
+    def _whole(self) -> ServeConfig:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        host = self.listen.rpartition(":")[0].strip("[]")
+        if (
+            self.certificate is None
+            and not self.plain_http
+            and not (host in ("localhost", "::1") or host[:4] == "127.")
+        ):
+            raise ValueError(f"{self.listen} can be reached by others: give certificate and key, or set plain_http")
+        return self
 
 
 class SiteConfig(_Strict):
@@ -146,6 +178,7 @@ class SiteConfig(_Strict):
     retention: RetentionConfig = RetentionConfig()  # of each camera that has none of its own
     keep_free_gb: float = Field(default=1.0, ge=0)
     monitor: MonitorConfig = MonitorConfig()
+    serve: ServeConfig = ServeConfig()
 
     @property
     def retentions(self) -> dict[str, RetentionConfig]:

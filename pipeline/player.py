@@ -40,8 +40,9 @@ class Picture:
 class Player:
     """One camera of a store. A context manager; for one thread at a time.
 
-    There is one playback at a time: a call of `seek`, `play` or `step` ends the one before, whose iterator then raises
-    UsageError. What is damaged is left out, and stands in `faults` (the newest thousand) once its segment is left.
+    There is one playback at a time: a call of `seek`, `play`, `step` or `at` ends the one before, whose iterator then
+    raises UsageError. What is damaged is left out, and stands in `faults` (the newest thousand) once its segment is
+    left.
     """
 
     def __init__(
@@ -98,6 +99,19 @@ class Player:
                 held = _Held(_Run(self._decoding, self._begin(), gop, "full"))
                 self._held = held
             frame = held.before(at_us) if back else held.after(at_us)
+            if frame is not None:
+                return Picture(frame, held.run.layer)
+        return None
+
+    def at(self, at_us: int, *, layer: LayerName = "full", key: bool = False) -> Picture | None:
+        """One picture: the exact frame of a moment, or with `key` the key frame before it, which costs less. None where
+        nothing is recorded."""
+        for gop in self._gops(at_us, forwards=True):
+            held = self._held
+            if held is None or not held.serves(gop, at_us + 1) or held.run.asked != layer:
+                held = _Held(_Run(self._decoding, self._begin(), gop, layer))
+                self._held = held
+            frame = held.at(gop.key.wall_us if key else at_us)
             if frame is not None:
                 return Picture(frame, held.run.layer)
         return None
@@ -267,6 +281,7 @@ class _Run:
         self._turn = turn
         self._require_turn()
         self.gop = gop
+        self.asked = layer
         self.layer: LayerName = layer if gop.opened.reader.has_background else "foreground"
         self._items = gop.opened.reader.packets(gop.key, layer=self.layer)
         self._item = next(self._items, None)

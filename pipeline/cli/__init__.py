@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from pipeline import __version__
-from pipeline.cli import archive, bench, cameras, many, node, run, status, stream, train
+from pipeline.cli import archive, bench, cameras, many, node, run, serve, status, stream, train
 from pipeline.errors import FoveaError, UsageError
 
 INTERRUPTED = 130
@@ -51,6 +51,7 @@ status.register(app)
 cameras.register(app)
 node.register(app)
 many.register(app)
+serve.register(app)
 
 
 def _version(wanted: bool) -> None:
