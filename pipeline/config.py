@@ -177,6 +177,7 @@ class SiteConfig(_Strict):
     ray: RayConfig = RayConfig()
     retention: RetentionConfig = RetentionConfig()  # of each camera that has none of its own
     keep_free_gb: float = Field(default=1.0, ge=0)
+    budget: float = Field(default=0.85, gt=0, le=1)  # of a codec's or detector's time, for live cameras
     monitor: MonitorConfig = MonitorConfig()
     serve: ServeConfig = ServeConfig()
 

@@ -29,12 +29,33 @@ class SourceFacts:
     session: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Relief:
+    """What a live camera goes without while its node is over its budget, the background first: it is brought up to date
+    with every n-th frame alone. Then frames: `keep` is the share that is accepted, spread evenly."""
+
+    background_every: int = 1
+    keep: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.background_every < 1 or not 0 < self.keep <= 1:
+            raise ValueError(f"relief of background 1 in {self.background_every}, {self.keep:g} of the frames")
+
+    def __str__(self) -> str:
+        """For people; empty where nothing is left out."""
+        background = f"background 1 in {self.background_every}" if self.background_every > 1 else ""
+        frames = f"{self.keep:.0%} of frames" if self.keep < 1 else ""
+        return ", ".join(filter(None, (background, frames)))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Footage:
-    """Frames in order, all with the same facts (None only where there are no frames)."""
+    """Frames in order, all with the same facts (None only where there are no frames). For `background_every` see
+    Relief."""
 
     facts: SourceFacts | None
     frames: tuple[Frame, ...]
+    background_every: int = 1
 
     def __post_init__(self) -> None:
         if self.frames and self.facts is None:
@@ -43,9 +64,10 @@ class Footage:
 
 @dataclass(frozen=True, slots=True)
 class SourceCounts:
-    """A source's own accounts so far. `frames_in` were taken or dropped; `dropped` made room for newer ones; `lost`
-    arrived damaged; `noticed` are the gaps since the counts before these; `trouble` says in a line why no frames
-    come, if so; `queue_age_s` is how long the oldest frame waits. `ended`: nothing follows."""
+    """A source's own accounts so far. `frames_in` were taken or dropped; `dropped` made room for newer ones or were, so
+    many of them, `thinned` out for the node's budget; `lost` arrived damaged; `noticed` are the gaps since the counts
+    before these; `trouble` says in a line why no frames come, if so; `queue_age_s` is how long the oldest frame waits.
+    `ended`: nothing follows."""
 
     frames_in: int = 0
     dropped: int = 0
@@ -56,6 +78,7 @@ class SourceCounts:
     trouble: str = ""
     queue_age_s: float = 0.0
     ended: bool = False
+    thinned: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,8 +103,8 @@ class CodedFootage:
 @dataclass(frozen=True, slots=True)
 class Counters:
     """What became of a camera's frames. In the end `frames_in == coded + dropped + killed`: `dropped` made room for
-    newer ones, `killed` were under way when a worker died. `lost` arrived
-    damaged and never were frames."""
+    newer ones, or was `thinned` out evenly while the node was over its budget; `killed` were under way when a worker
+    died. `lost` arrived damaged and never were frames."""
 
     frames_in: int = 0
     coded: int = 0
@@ -93,6 +116,7 @@ class Counters:
     reconnects: int = 0
     gaps: int = 0
     restarts: int = 0
+    thinned: int = 0
 
     def plus(self, coded: Sequence[CodedFrame]) -> Counters:
         """With these frames coded too. The plate is foreground: it is kept as long."""
@@ -156,5 +180,5 @@ class Ledger:
         source = self._source
         return replace(
             self._stored, frames_in=source.frames_in, dropped=source.dropped, lost=source.lost,
-            reconnects=source.reconnects, gaps=source.gaps,
+            reconnects=source.reconnects, gaps=source.gaps, thinned=source.thinned,
         )  # fmt: skip

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Protocol
 from pipeline.address import parse_address
 from pipeline.config import CameraConfig, CodecConfig, SourceConfig
 from pipeline.errors import FoveaError, JobError, SourceError
-from pipeline.footage import CodedFootage, Counters, Footage, Receipt, Roi, SourceCounts, SourceFacts
+from pipeline.footage import CodedFootage, Counters, Footage, Receipt, Relief, Roi, SourceCounts, SourceFacts
+from pipeline.still import StillBackground
 from pipeline.types import CodedFrame, Frame, Masked, StreamInfo
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.source import Source
     from pipeline.track import RoiStage
 
+NO_RELIEF = Relief()
 BATCH_BYTES = 16 << 20  # a batch of large frames is cut to about this, which bounds what is in flight
 
 
@@ -102,12 +104,13 @@ class SourceStage:
         self._iterator: Iterator[Frame] = islice(source, self._skip, None)
         return False
 
-    def process(self) -> tuple[Footage, SourceCounts]:
-        """The next frames and the counts with them: a full batch of a file, what is there of a live camera. Raises
-        SourceError."""
+    def process(self, relief: Relief = NO_RELIEF) -> tuple[Footage, SourceCounts]:
+        """The next frames and the counts with them: a full batch of a file, what is there of a live camera, which alone
+        goes without what `relief` says. Raises SourceError."""
         if self._live is not None:
+            self._live.thin(relief.keep)
             footage = self._live.take(self._batch)
-            return footage, self._live.counts()
+            return replace(footage, background_every=relief.background_every), self._live.counts()
         if self._source is None:
             raise JobError("the source was not set up")
         frames = self._pull()
@@ -200,6 +203,7 @@ class CodecStage:
         self._facts: SourceFacts | None = None
         self._encoder: Encoder | None = None
         self._info: StreamInfo | None = None
+        self._still = StillBackground()
 
     def setup(self) -> None:
         """Load the codec, so that the first frame does not wait for it. Raises CodecError."""
@@ -211,9 +215,10 @@ class CodecStage:
             return CodedFootage(None, 0, ())
         if self._encoder is None or facts != self._facts:
             self._facts, (self._encoder, self._info) = facts, self._make(facts)
-        encoder = self._encoder
+            self._still = StillBackground()
+        encoder, still, every = self._encoder, self._still, footage.background_every
         coded = tuple(
-            CodedFrame(encoder.encode(frame, roi.mask), roi.detections)
+            CodedFrame(encoder.encode(still.process(frame, roi.mask.cells, every=every), roi.mask), roi.detections)
             for frame, roi in zip(footage.frames, rois, strict=True)
         )  # fmt: skip
         return CodedFootage(self._info, facts.session, coded, is_live=facts.is_live)

@@ -88,6 +88,7 @@ class LiveSource:
         self._sessions = self._failures = self._delivered = 0
         self._retry_at_s = 0.0
         self._reason = "opening"
+        self._keep, self._credit = 1.0, 0.0
         self._stopped = self._ended = False
         self._error: BaseException | None = None
         self._born_s: float | None = None
@@ -106,6 +107,11 @@ class LiveSource:
             )  # fmt: skip
             self._counts = replace(self._counts, noticed=())
             return counts
+
+    def thin(self, keep: float) -> None:
+        """Accept this share of the frames from now on, spread evenly, and count the others."""
+        with self._change:
+            self._keep = keep
 
     def take(self, count: int, *, patience_s: float = PATIENCE_S) -> Footage:
         """Up to `count` frames of one opening: none after `patience_s`. Raises the source's error, after its last
@@ -216,7 +222,8 @@ class LiveSource:
                 frame.y, frame.u, frame.v, index=self._delivered, pts_us=frame.pts_us + session.shift_us,
                 wall_us=frame.wall_us,
             )  # fmt: skip
-            self._items.append(_Item(session.facts, frame))
+            if self._accepts(session):
+                self._items.append(_Item(session.facts, frame))
             self._last = frame
             self._delivered += 1
             session.frames += 1
@@ -248,6 +255,18 @@ class LiveSource:
         gap = Gap(last.wall_us, frame.wall_us, "the camera was silent" if session.frames else self._reason)
         noticed = (*counts.noticed, gap)[-MAX_NOTICED:]
         self._counts = replace(counts, gaps=counts.gaps + 1, noticed=noticed)
+
+    def _accepts(self, session: _Session) -> bool:
+        """Whether a frame is among those that the node's budget has room for; an opening's first always is."""
+        self._credit += self._keep
+        if self._credit >= 1 or session.frames == 0:
+            self._credit = max(0.0, self._credit - 1)
+            return True
+        counts = self._counts
+        self._counts = replace(
+            counts, frames_in=counts.frames_in + 1, dropped=counts.dropped + 1, thinned=counts.thinned + 1
+        )
+        return False
 
     def _make_room(self, newest: Frame) -> None:
         """Drop what is oldest."""

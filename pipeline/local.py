@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from pipeline.budget import Budget
 from pipeline.errors import FoveaError, JobError, SourceError
-from pipeline.footage import Counters, Ledger, Receipt, SourceCounts
+from pipeline.footage import Counters, Ledger, Receipt, Relief, SourceCounts
 from pipeline.graph import CameraPlan
 
 log = logging.getLogger(__name__)
@@ -26,15 +27,17 @@ Watch = Callable[["CameraReport", Receipt], None]
 @dataclass(slots=True)
 class CameraReport:
     """Where one camera stands. Written by its thread alone, read by whoever shows progress. `trouble` says in a line
-    why no frames come; `queue_age_s` how long the oldest frame waits for the chain; `watch` is told of every stored
-    batch."""
+    why no frames come; `queue_age_s` how long the oldest frame waits for the chain; `relief` is what it goes without
+    because its node is over its budget; `watch` is told of every stored batch."""
 
     camera: str
     counters: Counters = field(default_factory=Counters)
     detector: str = ""
     trouble: str = ""
     queue_age_s: float = 0.0
-    place: str = ""  # the node and the worker group, where there are several
+    node: str = ""  # where it is coded; empty for this machine
+    place: str = ""  # the same for people, with the worker group
+    relief: Relief = field(default_factory=Relief)
     error: FoveaError | None = None
     unexpected: BaseException | None = None  # the cause of `error` where that was a fault of ours
     done: bool = False
@@ -69,26 +72,33 @@ class CameraReport:
 Chain = Callable[[CameraPlan, CameraReport, threading.Event], None]
 
 
-def run_chain(plan: CameraPlan, report: CameraReport, stop: threading.Event) -> None:
+def run_chain(plan: CameraPlan, report: CameraReport, stop: threading.Event, *, budget: Budget | None = None) -> None:
     """One camera from source to sink in this thread, until its source ends or `stop` is set. Whatever was coded is
     stored, however it ends. Raises FoveaError."""
-    ledger = Ledger(report.counters)
+    ledger, budget = Ledger(report.counters), budget or Budget()
     with ExitStack() as stack:
         stack.callback(lambda: setattr(report, "counters", ledger.settle()))
         source, detect, codec, sink = plan.source(), plan.detect(), plan.codec(), plan.sink()
         stack.callback(source.close)
-        source.setup()
+        live = source.setup()
         stack.callback(detect.close)
         report.detector = detect.setup()
         stack.callback(codec.close)
         codec.setup()
         stack.callback(sink.close)
+        stack.callback(budget.leave, plan.camera)
+        if live:
+            budget.join(plan.camera, node="")
         ended = False
         while not ended and not stop.is_set():
-            footage, counts = source.process()
+            report.relief = budget.relief(plan.camera)
+            footage, counts = source.process(report.relief)
             report.read(ledger, counts)
+            begin_s = time.perf_counter()
             receipt = sink.process(codec.process(footage, detect.process(footage)))
             report.stored(ledger, receipt)
+            spent_s = {plan.camera: time.perf_counter() - begin_s}  # its thread is a lane of its own
+            budget.worked(plan.camera, counts, len(footage.frames), spent_s)
             ended = counts.ended
 
 

@@ -9,15 +9,16 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.budget import Budget
 from pipeline.errors import CodecError, SourceError
-from pipeline.footage import CodedFootage, Footage, Roi, SourceCounts, SourceFacts
-from pipeline.graph import FrameSink, SinkStage
+from pipeline.footage import CodedFootage, Footage, Relief, Roi, SourceCounts, SourceFacts
+from pipeline.graph import NO_RELIEF, FrameSink, SinkStage
 from pipeline.live import LiveSettings, LiveSource
 from pipeline.types import CodedFrame, Frame, Packet, RoiMask, StreamInfo
 
@@ -76,8 +77,9 @@ class TinySource:
                 time.sleep(0.01)
             yield frame(index, width=self.size[0], height=self.size[1])
 
-    def process(self) -> tuple[Footage, SourceCounts]:
+    def process(self, relief: Relief = NO_RELIEF) -> tuple[Footage, SourceCounts]:
         if self._live is not None:
+            self._live.thin(relief.keep)
             return self._live.take(self.batch, patience_s=0.2), self._live.counts()
         frames = tuple(item for _, item in zip(range(self.batch), self._frames, strict=False))
         self._taken += len(frames)
@@ -100,15 +102,40 @@ class TinyDetector:
         pass
 
 
+class Tight(Budget):
+    """A node that has room for a quarter of the frames, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nodes_of: dict[str, str] = {}
+        self.done: dict[str, int] = {}
+        self.lanes: set[str] = set()
+
+    def join(self, camera: str, node: str) -> None:
+        self.nodes_of[camera] = node
+
+    def relief(self, camera: str) -> Relief:
+        return Relief(4, 0.25) if camera in self.nodes_of else Relief()
+
+    def worked(self, camera: str, counts: SourceCounts, frames: int, spent_s: Mapping[str, float]) -> None:
+        self.done[camera] = self.done.get(camera, 0) + frames
+        self.lanes |= {lane for lane, seconds in spent_s.items() if seconds > 0}
+
+
 @dataclass
 class TinyCodec:
     fails_at: int | None
     dies_at: int | None
     pause_s: float
     once: Path | None = None
+    waits_for: Path | None = None
 
     def setup(self) -> None:
         self._first = True
+        if self.waits_for is not None:
+            self.waits_for.with_suffix(".asked").touch()
+            while not self.waits_for.exists():
+                time.sleep(0.05)
 
     def process(self, footage: Footage, rois: tuple[Roi, ...]) -> CodedFootage:
         time.sleep(self.pause_s)
@@ -183,6 +210,7 @@ class TinyPlan:
     codec_fails_at: int | None = None
     codec_dies_at: int | None = None
     codec_pause_s: float = 0.0
+    setup_waits_for: Path | None = None
     live: bool = False
     once: Path | None = None
 
@@ -197,7 +225,7 @@ class TinyPlan:
         return TinyDetector()
 
     def codec(self) -> TinyCodec:
-        return TinyCodec(self.codec_fails_at, self.codec_dies_at, self.codec_pause_s, self.once)
+        return TinyCodec(self.codec_fails_at, self.codec_dies_at, self.codec_pause_s, self.once, self.setup_waits_for)
 
     def sink(self) -> SinkStage:
         return SinkStage(self._open)

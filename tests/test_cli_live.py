@@ -134,6 +134,7 @@ def test_status_of_a_running_site(config: Path, tmp_path: Path, capsys: pytest.C
         assert call(["status", str(config)]) == 0
         out = capsys.readouterr().out.splitlines()
         assert [line.split()[0] for line in out[:2]] == ["camera", "gate"]
+        assert "this machine: 0 live cameras; CPU" in out[2]
         assert call(["status", str(config), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["cameras"][0]["counters"]["coded"] == 50
     assert call(["status", str(config)]) == 1

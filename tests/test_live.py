@@ -142,6 +142,25 @@ def test_a_slow_chain_drops_the_oldest_frames_but_it_noticed_the_gap() -> None:
     assert (counts.frames_in, counts.dropped) == (len(times), len(times) - 4)
 
 
+def test_thinning_is_even_and_counted() -> None:
+    """A first frame is always there; of what was left out each is counted, and none is a gap."""
+    begun = threading.Event()
+
+    def all_frames() -> Iterator[Frame]:
+        assert begun.wait(LIMIT_S)
+        yield from (at(i, 1_000_000 + i * 1_500_000) for i in range(40))
+
+    source = LiveSource(lambda: TinyCamera(all_frames()), LiveSettings(size=100, limit=40))  # type: ignore
+    source.take(0, patience_s=0.0)
+    source.thin(0.25)
+    begun.set()
+    footage = gather(source, 10)
+    assert [f.index for f in footage[0].frames] == [0, *range(4, 40, 4)]
+    counts = source.counts()
+    assert (counts.frames_in, counts.dropped, counts.thinned, counts.gaps) == (40, 30, 30, 0)
+    assert counts.ended
+
+
 def test_without_reconnect_the_first_end_is_an_error() -> None:
     source = LiveSource(opener(lambda: (at(i, i + 1) for i in range(3))), LiveSettings(size=10, reconnect=False))  # type: ignore[arg-type]
     assert len(gather(source, 3)[0].frames) == 3

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import CodecError, JobError, SourceError
-from pipeline.local import SiteRun
-from tests.chains import TinyPlan
+from pipeline.footage import Relief
+from pipeline.local import SiteRun, run_chain
+from tests.chains import Tight, TinyPlan
 
 LIMIT_S = 30.0
 
@@ -89,3 +91,19 @@ def test_a_live_source_drops_and_counts(plan: TinyPlan) -> None:
     indices = [line[0] for line in plan.written()[:-1] if isinstance(line, list)]
     assert indices == sorted(set(indices))
     assert indices[-1] == 399  # the newest frames are kept
+
+
+def test_a_budget_thins_live_cameras_alone(plan: TinyPlan, tmp_path: Path) -> None:
+    budget, live = Tight(), plan.but(camera="live", out=tmp_path / "live", count=400, live=True)
+    job = SiteRun([plan, live], chain=partial(run_chain, budget=budget))
+    job.start()
+    assert job.wait(LIMIT_S)
+    assert plan.written() == plan.expected()
+    counters = job.cameras["live"].counters
+    assert counters.thinned > 0
+    assert counters.frames_in == 400 == counters.coded + counters.dropped
+    assert counters.dropped >= counters.thinned
+    assert job.cameras["live"].relief == Relief(4, 0.25)
+    assert job.cameras["one"].relief == Relief()
+    assert budget.nodes_of == {"live": ""}
+    assert (budget.done["live"], budget.lanes) == (counters.coded, {"one", "live"})

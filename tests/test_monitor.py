@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+import sys
 import urllib.error
 import urllib.request
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.budget import NodeLoad
 from pipeline.errors import JobError
-from pipeline.footage import Counters, Receipt
+from pipeline.footage import Counters, Receipt, Relief
 from pipeline.local import CameraReport, SiteRun
+from pipeline.machine import GpuUse, MachineUse, machine_use
 from pipeline.monitor import Monitor, serving
 from pipeline.store import Store
 from tests.chains import TinyPlan
@@ -56,6 +60,51 @@ def test_a_site_is_seen_over_http(archive: Path, tmp_path: Path) -> None:
     assert status["cameras"][0]["counters"]["frames_in"] == 50
     assert status["cameras"][0]["bits_a_pixel"] == pytest.approx(8 * 300 / (50 * 64 * 64))
     assert status["cameras"][1]["state"] == "failed"
+
+
+def test_nodes_say_what_their_cameras_go_without(archive: Path) -> None:
+    gpu = GpuUse(0.5, 6 << 30, 8 << 30)
+    machines = {"a" * 20: MachineUse("10.0.0.1", 0.25, 1 << 30, 2 << 30, (gpu,)), "": MachineUse("", 0.5, 1, 2)}
+    loads = NodeLoad("a" * 20, ("gate",), 1.7, Relief(8, 0.5)), NodeLoad("gone", ("yard",), None, Relief())
+    monitor = Monitor(archive, loads=lambda: loads, machines=lambda: machines)
+    report = CameraReport("gate", counters=Counters(frames_in=10, dropped=4, thinned=3), relief=Relief(8, 0.5))
+    job = SiteRun([])
+    job.cameras = {"gate": report}
+    with serving("127.0.0.1:0", partial(monitor.state, job)) as port:
+        families = {family.name: family for family in text_string_to_metric_families(get(port, "/metrics")[1])}
+        status = json.loads(get(port, "/status")[1])
+    nodes = {node["node"]: node for node in status["nodes"]}
+    assert sorted(nodes) == ["10.0.0.1 aaaaaaaa", "gone", "this machine"]
+    assert nodes["10.0.0.1 aaaaaaaa"]["relief"] == "background 1 in 8, 50% of frames"
+    assert nodes["gone"]["cpu"] is None
+    assert status["cameras"][0]["relief"] == nodes["10.0.0.1 aaaaaaaa"]["relief"]
+    found = {(s.name, *sorted(s.labels.values())): s.value for family in families.values() for s in family.samples}
+    node = "10.0.0.1 aaaaaaaa"
+    assert found["fovea_node_load_share", node] == 1.7
+    assert found["fovea_gpu_share", "0", node] == 0.5
+    assert found["fovea_gpu_memory_used_bytes", "0", node] == 6 << 30
+    assert found["fovea_node_cpu_share", "this machine"] == 0.5
+    assert (found["fovea_keep_share", "gate"], found["fovea_background_every", "gate"]) == (0.5, 8)
+    assert (found["fovea_frames_thinned_total", "gate"], found["fovea_frames_dropped_total", "gate"]) == (3, 4)
+
+
+def test_a_machine_and_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    use = machine_use("10.0.0.1")
+    assert (use.address, use.memory_bytes > use.memory_used_bytes > 0) == ("10.0.0.1", True)
+    nvml = SimpleNamespace(
+        NVMLError=RuntimeError, nvmlInit=lambda: None, nvmlShutdown=lambda: None, nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=handle, total=10),
+        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=40 + handle),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert machine_use().gpus == (GpuUse(0.4, 0, 10), GpuUse(0.41, 1, 10))
+
+    def fails() -> None:
+        raise RuntimeError("no driver")
+
+    nvml.nvmlInit = fails
+    assert machine_use().gpus == ()
 
 
 def test_rates_and_latencies_are_of_late(archive: Path) -> None:

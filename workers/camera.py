@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ray
 
-from pipeline.footage import Footage, SourceCounts
+from pipeline.footage import Footage, Relief, SourceCounts
 from pipeline.graph import CameraPlan
 
 
@@ -15,9 +15,9 @@ class Camera:
     def setup(self) -> bool:
         return self._stage.setup()
 
-    def process(self) -> tuple[Footage, SourceCounts]:
+    def process(self, relief: Relief) -> tuple[Footage, SourceCounts]:
         """Two objects: the frames, which only the next actors fetch, and the counts for the supervisor."""
-        return self._stage.process()
+        return self._stage.process(relief)
 
     def close(self) -> None:
         self._stage.close()

@@ -13,17 +13,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
+from pipeline.budget import Budget
 from pipeline.config import RayConfig
 from pipeline.errors import FoveaError, JobError, WorkerError
-from pipeline.footage import Ledger
+from pipeline.footage import Ledger, Relief
 from pipeline.graph import CameraPlan
 from pipeline.local import CameraReport, Chain
 from workers.failures import errors
@@ -38,23 +41,36 @@ PAUSE_S, MAX_PAUSE_S = 0.2, 10.0
 MAX_STILLBORN = 5  # lives in a row in which a file stored nothing
 
 
-def ray_chain(config: RayConfig) -> Chain:
-    """The chain of one camera on the Ray that is running. The chains that it makes share their groups."""
-    pool = Pool(config)
+class _Stopped(Exception):
+    """The camera is to end before it began."""
+
+
+def ray_chain(config: RayConfig, *, budget: Budget | None = None) -> Chain:
+    """The chain of one camera on the Ray that is running. The chains that it makes share their groups and the
+    budgets of their nodes."""
+    site = _Site(config, Pool(config), budget or Budget())
 
     def chain(plan: CameraPlan, report: CameraReport, stop: threading.Event) -> None:
-        _Camera(config, pool, plan, report, stop).run()
+        _Camera(site, plan, report, stop).run()
 
     return chain
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """What all cameras share."""
+
+    config: RayConfig
+    pool: Pool
+    budget: Budget
 
 
 class _Camera:
     """All lives of one camera."""
 
-    def __init__(
-        self, config: RayConfig, pool: Pool, plan: CameraPlan, report: CameraReport, stop: threading.Event
-    ) -> None:
-        self._config, self._pool, self._plan, self._report, self._stop = config, pool, plan, report, stop
+    def __init__(self, site: _Site, plan: CameraPlan, report: CameraReport, stop: threading.Event) -> None:
+        self._config, self._pool, self._budget = site.config, site.pool, site.budget
+        self._plan, self._report, self._stop = plan, report, stop
         self._ledger = Ledger(report.counters)
         self._before = report.counters.coded
         self._live = False
@@ -69,6 +85,8 @@ class _Camera:
                 with errors():
                     self._live_once(life)
                 self._report.counters = self._ledger.settle()
+                return
+            except _Stopped:
                 return
             except FoveaError as error:
                 died = isinstance(error, WorkerError)
@@ -93,47 +111,80 @@ class _Camera:
         return self._live and isinstance(error, JobError) and self._ledger.total.coded > self._before
 
     def _live_once(self, life: int) -> None:
-        with self._pool.place() as group:
+        with self._pool.place(self._stop) as group:
+            if group is None:
+                raise _Stopped
             try:
                 with ExitStack() as stack:
                     workers = _Workers(self._plan, group, life, skip=self._ledger.total.coded - self._before)
                     stack.callback(workers.close)
-                    self._live, self._report.detector = workers.setup()
-                    self._report.place = f"group {group.number}"
+                    self._live, self._report.detector = self._set_up(workers)
+                    self._report.node, self._report.place = group.node(), f"{group.address()} group {group.number}"
+                    stack.callback(self._budget.leave, self._plan.camera)
+                    if self._live:
+                        self._budget.join(self._plan.camera, self._report.node)
                     self._feed(workers)
             except BaseException:  # after what still lives has stored what it held
                 if not group.alive():
                     self._pool.discard(group)
                 raise
 
+    def _set_up(self, workers: _Workers) -> tuple[bool, str]:
+        """Whether the source is live, and the detector in a line. Does not hold up a camera that is stopped: a worker
+        may load its libraries for long."""
+        calls, until_s = workers.setup(), time.monotonic() + SETUP_S
+        while len(ray.wait(calls, num_returns=len(calls), timeout=POLL_S)[0]) < len(calls):
+            if self._stop.is_set():
+                workers.abandon()
+                raise _Stopped
+            if time.monotonic() > until_s:
+                break
+        live, line, *_ = ray.get(calls, timeout=0.0)
+        return live, line
+
     def _feed(self, workers: _Workers) -> None:
-        flight: deque[tuple[Any, Any]] = deque()
+        flight: deque[_Batch] = deque()
         ended, silent_s = False, 0.0
         try:
             while True:
                 while len(flight) < self._config.window and not ended and not self._stop.is_set():
-                    flight.append(workers.submit())
+                    self._report.relief = self._budget.relief(self._plan.camera)
+                    flight.append(workers.submit(self._report.relief))
                 if not flight:
                     return
-                counts, stored = flight[0]  # batches are stored in order, so the first is the next to be ready
-                if not ray.wait([stored], timeout=POLL_S)[0]:
+                batch = flight[0]  # batches are stored in order, so the first is the next to be ready
+                if not ray.wait([batch.stored], timeout=POLL_S)[0]:
                     silent_s += POLL_S
                     if silent_s > self._config.stall_s:
                         workers.give_up()
                         raise WorkerError(f"a worker process says nothing for {self._config.stall_s:g} s")
                     continue
                 silent_s = 0.0
-                found = ray.get(counts)
+                found, looked_s, (frames, coded_s), receipt = ray.get(
+                    [batch.counts, batch.looked, batch.coded, batch.stored]
+                )
                 self._report.read(self._ledger, found)
-                self._report.stored(self._ledger, ray.get(stored))
+                self._report.stored(self._ledger, receipt)
+                self._budget.worked(self._plan.camera, found, frames, workers.lanes(looked_s, coded_s))
                 flight.popleft()
                 ended = ended or found.ended
         except BaseException:
             workers.stop_reading()
-            for counts, _ in flight:  # what was read is accounted for, whatever became of it
+            for batch in flight:  # what was read is accounted for, whatever became of it
                 with contextlib.suppress(RayError):
-                    self._ledger.read(ray.get(counts, timeout=POLL_S))
+                    self._ledger.read(ray.get(batch.counts, timeout=POLL_S))
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """References to what comes of one: the source's counts, the detector's seconds, the codec's frames and seconds, the
+    sink's receipt."""
+
+    counts: Any
+    looked: Any
+    coded: Any
+    stored: Any
 
 
 class _Workers:
@@ -143,26 +194,28 @@ class _Workers:
         self._plan, self._group, self._life = plan, group, life
         self._camera: Any = group.start_camera(plan, skip)
         self._turns = count()
+        self._abandoned = False
 
-    def setup(self) -> tuple[bool, str]:
-        """Whether the source is live, and the detector in a line."""
+    def setup(self) -> list[Any]:
+        """References: to whether the source is live, to the detector in a line, and to the others' readiness."""
         group, plan = self._group, self._plan
-        live, line, *_ = ray.get(
-            [
-                self._camera.setup.remote(), group.detector.open.remote(plan),
-                group.codec.open.remote(plan, self._life), group.sink.open.remote(plan, self._life),
-            ],
-            timeout=SETUP_S,
-        )  # fmt: skip
-        return live, line
+        return [
+            self._camera.setup.remote(), group.detector.open.remote(plan),
+            group.codec.open.remote(plan, self._life), group.sink.open.remote(plan, self._life),
+        ]  # fmt: skip
 
-    def submit(self) -> tuple[Any, Any]:
-        """Send a batch through the chain; references to the source's counts and to the sink's receipt."""
+    def submit(self, relief: Relief) -> _Batch:
+        """Send a batch through the chain."""
         group, camera, turn = self._group, self._plan.camera, next(self._turns)
-        frames, counts = self._camera.process.options(num_returns=2).remote()
-        rois = group.detector.process.remote(camera, frames)
-        coded = group.codec.process.remote(camera, self._life, turn, frames, rois)
-        return counts, group.sink.process.remote(camera, self._life, turn, coded)
+        frames, counts = self._camera.process.options(num_returns=2).remote(relief)
+        rois, looked = group.detector.process.options(num_returns=2).remote(camera, frames)
+        packets, coded = group.codec.process.options(num_returns=2).remote(camera, self._life, turn, frames, rois)
+        return _Batch(counts, looked, coded, group.sink.process.remote(camera, self._life, turn, packets))
+
+    def lanes(self, looked_s: float, coded_s: float) -> dict[str, float]:
+        """What a batch took of the two that the group's cameras share."""
+        number = self._group.number
+        return {f"detector {number}": looked_s, f"codec {number}": coded_s}
 
     def stop_reading(self) -> None:
         """No more frames are wanted, and what was read is known."""
@@ -172,9 +225,18 @@ class _Workers:
         """One of them hangs, and nobody can tell which."""
         self._group.discard()
 
+    def abandon(self) -> None:
+        """Nothing was begun, so there is nothing to wait for."""
+        self._abandoned = True
+        for actor in (self._group.detector, self._group.codec, self._group.sink):
+            actor.close.remote(self._plan.camera)
+
     def close(self) -> None:
         """Let them store what they hold. What is dead, or was never set up, has nothing to finish."""
         group, camera = self._group, self._plan.camera
+        if self._abandoned:
+            ray.kill(self._camera)
+            return
         try:
             _finish(self._camera.close.remote())
             _finish(group.detector.close.remote(camera))

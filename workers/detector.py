@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import ray
 
 from pipeline.footage import Footage, Roi
@@ -18,9 +20,11 @@ class Detector:
         self._stages[plan.camera] = stage
         return line
 
-    def process(self, camera: str, footage: Footage) -> tuple[Roi, ...]:
-        """Masks alone: the frames are in the object store already."""
-        return self._stages[camera].process(footage)
+    def process(self, camera: str, footage: Footage) -> tuple[tuple[Roi, ...], float]:
+        """Two objects: masks alone, for the frames are in the object store already, and the seconds that it took."""
+        begin_s = time.perf_counter()
+        rois = self._stages[camera].process(footage)
+        return rois, time.perf_counter() - begin_s
 
     def close(self, camera: str) -> None:
         stage = self._stages.pop(camera, None)

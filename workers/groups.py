@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
-from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from pipeline.config import RayConfig
@@ -28,6 +28,7 @@ from workers.sink import SinkActor
 
 PLACEMENT_S = 20.0
 ALIVE_S = 5.0
+POLL_S = 0.5
 REFUSED_S = 30.0  # after the cluster had no room for a group, others are shared for so long
 
 
@@ -76,9 +77,22 @@ class Group:
         self.codec: Any = CodecActor.options(num_cpus=cpus, **shared).remote()
         self.sink: Any = SinkActor.options(num_cpus=0, scheduling_strategy=here).remote()
 
-    def ready(self) -> bool:
-        """Wait for its place; whether it has one."""
-        return bool(self._placement.wait(PLACEMENT_S))
+    def ready(self, stop: threading.Event) -> bool:
+        """Wait for its place, unless stopped; whether it has one."""
+        until_s = time.monotonic() + PLACEMENT_S
+        while not self._placement.wait(POLL_S):
+            if stop.is_set() or time.monotonic() > until_s:
+                return False
+        return True
+
+    def node(self) -> str:
+        """The id of its node, once it is ready."""
+        return str(placement_group_table(self._placement)["bundles_to_node_id"][0])
+
+    def address(self) -> str:
+        """That node's."""
+        here = self.node()
+        return next((str(n["NodeManagerAddress"]) for n in ray.nodes() if n["NodeID"] == here), "")
 
     def start_camera(self, *args: object) -> Any:
         """An actor that reads a camera, beside the detector and the codec."""
@@ -114,13 +128,16 @@ class Pool:
         self._mutex = threading.Lock()
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[Group]:
-        """A place for one camera, for the length of a `with`. Raises WorkerError."""
+    def place(self, stop: threading.Event) -> Iterator[Group | None]:
+        """A place for one camera, for the length of a `with`; None where it was stopped first. Raises WorkerError."""
         with self._mutex:
             group = self._choose()
             group.cameras += 1
         try:
-            if not group.ready():
+            if not group.ready(stop):
+                if stop.is_set():
+                    yield None
+                    return
                 self._refused_s = time.monotonic()
                 self.discard(group)
                 raise WorkerError("no node has room for another group of cameras")

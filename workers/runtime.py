@@ -40,9 +40,11 @@ def runtime(config: RayConfig, *, cameras: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    options: dict[str, object] = {"include_dashboard": False, "object_store_memory": _store_bytes(config, cameras)}
-    if not local:
-        options = {"address": config.address}
+    options: dict[str, object] = {"address": config.address}
+    if local:  # "local": never the Ray of another on this machine, nor what a dead one left behind
+        options = {
+            "address": "local", "include_dashboard": False, "object_store_memory": _store_bytes(config, cameras),
+        }  # fmt: skip
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR, namespace="fovea")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -18,9 +18,10 @@ from pipeline.cli.logs import STYLES, set_up
 from pipeline.cli.output import Json, Value, choice, emit, say, show_bytes, watch
 
 if TYPE_CHECKING:
+    from pipeline.budget import Budget
     from pipeline.config import SiteConfig
-    from pipeline.graph import CameraPlan
-    from pipeline.local import SiteRun, Watch
+    from pipeline.local import Chain, SiteRun
+    from pipeline.machine import MachineUse
 
 INTERRUPTED = 130
 
@@ -60,6 +61,8 @@ def report_failures(job: SiteRun) -> None:
 def record(site: SiteConfig, *, runner: str, frames: int | None, follow: Path | None = None) -> tuple[SiteRun, bool]:
     """Run the whole job; returns it ended, and whether it was interrupted. `follow`: the site file whose cameras may
     change meanwhile. Raises FoveaError where it cannot begin."""
+    from pipeline.budget import Budget
+    from pipeline.local import SiteRun
     from pipeline.monitor import Monitor, serving
     from pipeline.recording import plan_site
     from pipeline.store import Keeper, Store
@@ -68,9 +71,11 @@ def record(site: SiteConfig, *, runner: str, frames: int | None, follow: Path | 
         pass  # an archive that cannot be written is one error now, not one a camera later
     plans = plan_site(site, frames=frames)
     keeper = Keeper(site.store, site.retentions, keep_free_gb=site.keep_free_gb, report=say)
-    monitor = Monitor(site.store)
+    budget = Budget(site.budget)
     with ExitStack() as stack:
-        job = stack.enter_context(_job(site, plans, runner, monitor.stored))
+        chain, machines = stack.enter_context(_runner(site, runner, budget))
+        monitor = Monitor(site.store, loads=budget.nodes, machines=machines)
+        job = SiteRun(plans, chain=chain, watch=monitor.stored)
         stack.enter_context(keeper)
         if site.monitor.listen is not None:
             stack.enter_context(serving(site.monitor.listen, partial(monitor.state, job)))
@@ -81,18 +86,23 @@ def record(site: SiteConfig, *, runner: str, frames: int | None, follow: Path | 
 
 
 @contextmanager
-def _job(site: SiteConfig, plans: tuple[CameraPlan, ...], runner: str, told: Watch) -> Iterator[SiteRun]:
-    from pipeline.local import SiteRun
-
+def _runner(
+    site: SiteConfig, runner: str, budget: Budget
+) -> Iterator[tuple[Chain, Callable[[], Mapping[str, MachineUse]] | None]]:
+    """What runs a camera, and what tells how busy the machines are where it is not this one alone."""
     if runner == "local":
-        yield SiteRun(plans, watch=told)
+        from pipeline.local import run_chain
+
+        yield partial(run_chain, budget=budget), None
         return
     from workers.runtime import runtime
 
-    with runtime(site.ray, cameras=len(plans)):
+    with runtime(site.ray, cameras=len(site.cameras)):
         from workers.chain import ray_chain
+        from workers.machines import Machines
 
-        yield SiteRun(plans, chain=ray_chain(site.ray), watch=told)
+        with Machines() as machines:
+            yield ray_chain(site.ray, budget=budget), machines.uses
 
 
 def _result(job: SiteRun) -> dict[str, Value]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 REFRESH_S = 1.0
 COLUMNS = (
-    "camera", "state", "in/s", "coded/s", "dropped", "killed", "lost", "gaps", "restarts", "bits/px", "p99 s", "place",
+    "camera", "state", "in/s", "coded/s", "goes without", "dropped", "killed", "lost", "gaps", "restarts", "bits/px",
+    "p99 s", "place",
 )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
         counts = tuple(str(counters[name]) for name in ("dropped", "killed", "lost", "gaps", "restarts"))
         rates = f"{camera['fps_in']:.1f}", f"{camera['fps_coded']:.1f}"
         rows.append((
-            camera["camera"], state, *rates, *counts, f"{camera['bits_a_pixel']:.4f}",
+            camera["camera"], state, *rates, camera["relief"], *counts, f"{camera['bits_a_pixel']:.4f}",
             "" if late is None else f"{late:.2f}", camera["place"],
         ))  # fmt: skip
     return rows
@@ -95,13 +96,30 @@ def _table(found: dict[str, Any]) -> Table:
     return table
 
 
+def _nodes(found: dict[str, Any]) -> list[str]:
+    """A line for every node."""
+    lines = []
+    for node in found["nodes"]:
+        parts = [f"{len(node['cameras'])} live cameras"]
+        if node["load"] is not None:
+            parts[0] += f" need {node['load']:.0%} of its time"
+        if node["relief"]:
+            parts.append(f"over its budget, so all go without: {node['relief']}")
+        if node["cpu"] is not None:
+            parts.append(f"CPU {node['cpu']:.0%}, memory {show_bytes(node['memory_used_bytes'])}")
+        parts += [f"GPU {gpu['busy']:.0%}, {show_bytes(gpu['memory_used_bytes'])}" for gpu in node["gpus"]]
+        lines.append(f"{node['node']}: " + "; ".join(parts))
+    return lines
+
+
 def _site(found: dict[str, Any]) -> str:
     store = found["store"]
     oldest = show_time(store["oldest_wall_us"]) if store["oldest_wall_us"] is not None else "nothing yet"
-    return (
-        f"{found['seconds']:.0f} s; CPU {found['cpu']:.0%}, memory {show_bytes(found['memory_bytes'])}; archive "
+    line = (
+        f"{found['seconds']:.0f} s; memory {show_bytes(found['memory_bytes'])}; archive "
         f"{show_bytes(store['used_bytes'])}, {show_bytes(store['free_bytes'])} free, from {oldest}"
     )
+    return "\n".join([*_nodes(found), line])
 
 
 def _text(found: dict[str, Any]) -> str:

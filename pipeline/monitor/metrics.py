@@ -8,12 +8,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from pipeline.footage import Counters
-from pipeline.monitor.state import LATENCY_BOUNDS_S, CameraState, SiteState
+from pipeline.monitor.state import LATENCY_BOUNDS_S, CameraState, NodeState, SiteState
 
 _COUNTERS: tuple[tuple[str, str, Callable[[Counters], int]], ...] = (
     ("fovea_frames_in", "Frames that the camera gave.", lambda c: c.frames_in),
     ("fovea_frames_coded", "Frames that were coded and stored.", lambda c: c.coded),
-    ("fovea_frames_dropped", "Frames left out before the codec, for want of time.", lambda c: c.dropped),
+    ("fovea_frames_dropped", "Frames left out before the codec.", lambda c: c.dropped),
+    ("fovea_frames_thinned", "Of the dropped: left out evenly, for the node's budget.", lambda c: c.thinned),
     ("fovea_frames_killed", "Frames that were under way when a worker died.", lambda c: c.killed),
     ("fovea_frames_lost", "Pictures that arrived damaged.", lambda c: c.lost),
     ("fovea_reconnects", "Openings after the first.", lambda c: c.reconnects),
@@ -25,6 +26,8 @@ _GAUGES: tuple[tuple[str, str, Callable[[CameraState], float]], ...] = (
     ("fovea_fps_in", "Frames a second from the camera, lately.", lambda c: c.fps_in),
     ("fovea_fps_coded", "Frames a second coded, lately.", lambda c: c.fps_coded),
     ("fovea_bits_a_pixel", "Bits stored a pixel, since the start.", lambda c: c.bits_a_pixel),
+    ("fovea_background_every", "The background is coded in every n-th frame; 1 is all.", lambda c: c.background_every),
+    ("fovea_keep_share", "Of the frames, what the node's budget lets in; 1 is all.", lambda c: c.keep),
     ("fovea_queue_age_seconds", "Age of the oldest frame that waits for the detector.", lambda c: c.queue_age_s),
 )
 
@@ -43,7 +46,7 @@ class SiteCollector(Collector):
         state = self._state()
         yield from _camera_metrics(state)
         yield _latency(state)
-        yield GaugeMetricFamily("fovea_node_cpu_share", "CPU use of the recorder's machine, 0 to 1.", state.cpu)
+        yield from _node_metrics(state)
         yield GaugeMetricFamily("fovea_memory_bytes", "Of the recorder and its children.", state.memory_bytes)
         yield GaugeMetricFamily("fovea_store_free_bytes", "Free on the archive's disk.", state.store.free_bytes)
         yield GaugeMetricFamily("fovea_store_used_bytes", "Taken by footage.", state.store.used_bytes)
@@ -69,6 +72,29 @@ def _camera_metrics(state: SiteState) -> Iterator[Metric]:
         for camera in state.cameras:
             gauge.add_metric([camera.camera], value(camera))
         yield gauge
+
+
+def _node_metrics(state: SiteState) -> Iterator[Metric]:
+    gauges: tuple[tuple[str, str, Callable[[NodeState], float | None]], ...] = (
+        ("fovea_node_load_share", "Of its busiest lane's time, what its live cameras need.", lambda n: n.load),
+        ("fovea_node_cpu_share", "CPU use, 0 to 1.", lambda n: n.cpu),
+        ("fovea_node_memory_used_bytes", "Memory in use.", lambda n: n.memory_used_bytes),
+        ("fovea_node_memory_bytes", "All its memory.", lambda n: n.memory_bytes),
+    )
+    for name, text, value in gauges:
+        gauge = GaugeMetricFamily(name, text, labels=["node"])
+        for node in state.nodes:
+            found = value(node)
+            if found is not None:
+                gauge.add_metric([node.node], found)
+        yield gauge
+    busy = GaugeMetricFamily("fovea_gpu_share", "GPU use, 0 to 1.", labels=["node", "gpu"])
+    memory = GaugeMetricFamily("fovea_gpu_memory_used_bytes", "GPU memory in use.", labels=["node", "gpu"])
+    for node in state.nodes:
+        for number, gpu in enumerate(node.gpus):
+            busy.add_metric([node.node, str(number)], gpu.busy)
+            memory.add_metric([node.node, str(number)], gpu.memory_used_bytes)
+    yield from (busy, memory)
 
 
 def _latency(state: SiteState) -> Metric:

@@ -9,14 +9,16 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from pipeline.budget import NodeLoad
 from pipeline.footage import Counters, Receipt
 from pipeline.local import CameraReport, SiteRun
+from pipeline.machine import GpuUse, MachineUse, machine_use
 from pipeline.store import Store
 
 WINDOW_S = 10.0  # rates and latencies are of so long
@@ -27,7 +29,8 @@ LATENCY_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 class CameraState:
     """One camera. Rates are frames a second lately; latencies are seconds from a live frame's arrival until it was
     durable, lately, None where none became so. `buckets` counts all latencies up to each of LATENCY_BOUNDS_S, then
-    all."""
+    all. `relief` says what it goes without while its node is over its budget, which `background_every` and `keep` are
+    in numbers."""
 
     camera: str
     state: str
@@ -43,6 +46,25 @@ class CameraState:
     latency_p99_s: float | None
     buckets: tuple[int, ...]
     latency_sum_s: float
+    relief: str
+    background_every: int
+    keep: float
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """One machine, `node` its address and Ray's id. `load` is the share of its busiest lane's time that its live
+    `cameras` need (see pipeline.budget), None where it is not known; `relief` what they go without. What the machine
+    did not answer is None."""
+
+    node: str
+    cameras: tuple[str, ...]
+    load: float | None
+    relief: str
+    cpu: float | None
+    memory_used_bytes: int | None
+    memory_bytes: int | None
+    gpus: tuple[GpuUse, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +85,7 @@ class SiteState:
     cpu: float
     memory_bytes: int
     cameras: tuple[CameraState, ...]
+    nodes: tuple[NodeState, ...]
     store: StoreState
 
     @property
@@ -85,8 +108,17 @@ class _Seen:
 class Monitor:
     """Watches a site. `stored` is for SiteRun(watch=...)."""
 
-    def __init__(self, root: Path, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        loads: Callable[[], tuple[NodeLoad, ...]] = tuple,
+        machines: Callable[[], Mapping[str, MachineUse]] | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`loads` of the nodes that have live cameras, `machines` by node; without them this machine alone."""
         self._root, self._now = root, now
+        self._loads, self._machines = loads, machines or (lambda: {"": machine_use()})
         self._mutex = threading.Lock()
         self._seen: dict[str, _Seen] = {}
         psutil.cpu_percent()  # begins the span that the next call is about
@@ -107,7 +139,12 @@ class Monitor:
     def state(self, job: SiteRun) -> SiteState:
         """Everything, now. Raises StoreError."""
         cameras = tuple(self._camera(report) for report in job.cameras.values())
-        return SiteState(job.seconds, psutil.cpu_percent() / 100, _memory_bytes(), cameras, self._store())
+        cpu = psutil.cpu_percent() / 100
+        return SiteState(job.seconds, cpu, _memory_bytes(), cameras, self._nodes(), self._store())
+
+    def _nodes(self) -> tuple[NodeState, ...]:
+        loads, machines = {item.node: item for item in self._loads()}, dict(self._machines())
+        return tuple(_node(name, loads.get(name), machines.get(name)) for name in sorted({*loads, *machines}))
 
     def _camera(self, report: CameraReport) -> CameraState:
         counters, since_s = report.counters, self._now() - WINDOW_S
@@ -123,6 +160,7 @@ class Monitor:
             report.camera, report.state, str(report.error or report.trouble), report.place, report.detector, counters,
             fps_in, fps_coded, 8 * stored_bytes / pixels if pixels else 0.0, report.queue_age_s,
             _quantile(lately, 0.5), _quantile(lately, 0.99), buckets, latency_sum_s,
+            str(report.relief), report.relief.background_every, report.relief.keep,
         )  # fmt: skip
 
     def _store(self) -> StoreState:
@@ -131,6 +169,15 @@ class Monitor:
         oldest = [item.first_wall_us for item in held if item.first_wall_us is not None]
         used = sum(item.bytes_foreground + item.bytes_background for item in held)
         return StoreState(shutil.disk_usage(self._root).free, used, min(oldest, default=None))
+
+
+def _node(name: str, load: NodeLoad | None, use: MachineUse | None) -> NodeState:
+    shown = " ".join(filter(None, (use.address if use else "", name[:8]))) or "this machine"
+    return NodeState(
+        shown, load.cameras if load else (), load.load if load else None, str(load.relief) if load else "",
+        use.cpu if use else None, use.memory_used_bytes if use else None, use.memory_bytes if use else None,
+        use.gpus if use else (),
+    )  # fmt: skip
 
 
 def _quantile(ordered: list[float], share: float) -> float | None:

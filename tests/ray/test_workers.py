@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from pipeline.budget import Budget
 from pipeline.config import RayConfig
 from pipeline.errors import CodecError, JobError, SourceError
 from pipeline.local import SiteRun
-from tests.chains import TinyPlan
+from tests.chains import Tight, TinyPlan
 
 pytestmark = pytest.mark.ray
 LIMIT_S = 300.0
@@ -22,10 +24,10 @@ def plan(tmp_path: Path) -> TinyPlan:
     return TinyPlan("one", tmp_path / "one")
 
 
-def finish(plans: Sequence[TinyPlan], config: RayConfig) -> SiteRun:
+def finish(plans: Sequence[TinyPlan], config: RayConfig, budget: Budget | None = None) -> SiteRun:
     from workers.chain import ray_chain
 
-    job = SiteRun(plans, chain=ray_chain(config))
+    job = SiteRun(plans, chain=ray_chain(config, budget=budget))
     job.start()
     assert job.wait(LIMIT_S)
     return job
@@ -82,6 +84,51 @@ def test_frames_of_a_live_camera_that_died_under_way_are_counted(
     assert counters.coded == len([line for line in plan.written() if line != "closed"])
 
 
+def test_a_budget_thins_live_cameras_of_a_node_alone(plan: TinyPlan, tmp_path: Path, ray_config: RayConfig) -> None:
+    import ray
+
+    budget, live = Tight(), plan.but(camera="live", out=tmp_path / "live", count=400, live=True)
+    job = finish([plan, live], ray_config, budget)
+    assert plan.written() == plan.expected()
+    counters = job.cameras["live"].counters
+    assert counters.thinned > 0
+    assert counters.frames_in == 400 == counters.coded + counters.dropped
+    assert budget.nodes_of == {"live": ray.get_runtime_context().get_node_id()}
+    assert budget.done["live"] == counters.coded
+    assert {lane.split()[0] for lane in budget.lanes} == {"codec", "detector"}
+
+
+def test_a_stop_does_not_wait_for_a_worker_that_is_being_set_up(
+    plan: TinyPlan, tmp_path: Path, ray_config: RayConfig
+) -> None:
+    from workers.chain import ray_chain
+
+    slow = plan.but(setup_waits_for=tmp_path / "never")
+    job = SiteRun([slow], chain=ray_chain(ray_config))
+    job.start()
+    while not (tmp_path / "never.asked").exists():
+        assert not job.wait(0.05)
+    job.stop()
+    assert job.wait(LIMIT_S)  # the worker itself would wait for ever
+    assert not job.failed
+    assert not plan.out.exists()
+
+
+def test_machines_are_asked(ray_config: RayConfig) -> None:
+    import ray
+
+    from workers.machines import Machines
+
+    with Machines(period_s=0.05) as machines:
+        deadline = time.monotonic() + LIMIT_S
+        while not machines.uses():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        (use,) = machines.uses().items()
+    assert use[0] == ray.get_runtime_context().get_node_id()
+    assert use[1].memory_bytes > use[1].memory_used_bytes > 0
+
+
 def test_a_death_spares_the_other_groups(plan: TinyPlan, tmp_path: Path, ray_config: RayConfig) -> None:
     """Two CPUs have room for more groups than there are cameras, so each has its own."""
     other = plan.but(camera="two", out=tmp_path / "two", codec_dies_at=10, once=tmp_path / "died")
@@ -114,3 +161,22 @@ def test_ray_listens_on_loopback_alone(ray_config: RayConfig) -> None:
     ]
     assert ours
     assert all("127.0.0.1" in address for address in ours), ours
+
+
+def test_a_run_of_its_own_joins_no_other_ray(monkeypatch: pytest.MonkeyPatch, ray_config: RayConfig) -> None:
+    """Ray would join whatever an earlier cluster left noted in /tmp, dead or alive."""
+    import ray
+
+    from workers.runtime import runtime
+
+    given: list[dict[str, object]] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: given.append(options))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with runtime(RayConfig(), cameras=1):
+        pass
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "x" * 32)
+    with runtime(RayConfig(address="10.0.0.1:6379"), cameras=1):
+        pass
+    assert [options["address"] for options in given] == ["local", "10.0.0.1:6379"]
+    assert "object_store_memory" not in given[1]
