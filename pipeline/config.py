@@ -58,6 +58,8 @@ class DetectorConfig(_Strict):
     weights: str = "yolo11n.pt"
     boxes: Path | None = None  # JSON lines, for kind: boxes
     every: int = Field(default=3, ge=1)  # detect on every n-th frame; tracks carry the boxes between
+    gate: bool = True  # YOLO: and only where something has changed since
+    idle_s: float = Field(default=10.0, ge=0)  # YOLO with a gate: look again after so long without change
     size: int = Field(default=640, ge=64, le=2048)  # longer side that YOLO sees
     confidence: float = Field(default=0.3, gt=0, lt=1)
     classes: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_CLASSES))

@@ -23,12 +23,15 @@ from pipeline.types import Detection, Frame, Plane
 
 MOTION = "motion"
 BOXES_LINE_LIMIT = 1 << 20  # bytes; a line is one frame
+CUDA_BATCH = 8  # frames a call
 
 
 class Detector(Protocol):
-    """`describe` says in one line which detector this is and why. Some have a memory: one a camera, frames in order."""
+    """`describe` says in one line which detector this is and why. Some have a memory: one a camera, frames in order.
+    `gated`: it need not run where nothing has changed, for it would find the same again."""
 
     describe: str
+    gated: bool
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         """The boxes of each frame, in source pixels, cut at the picture's bounds."""
@@ -69,6 +72,7 @@ class NoDetector:
     """Sees nothing: everything is background."""
 
     describe = "none (as configured)"
+    gated = False
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         return [[] for _ in frames]
@@ -76,6 +80,8 @@ class NoDetector:
 
 class BoxesDetector:
     """Boxes given from outside, one JSON object a line; see DetectorConfig.boxes. Frames without a line have none."""
+
+    gated = False
 
     def __init__(self, path: Path) -> None:
         self._boxes = read_boxes(path)
@@ -139,6 +145,7 @@ class MotionDetector:
     stands still. A change of the light on the whole picture is compensated; one that cannot be, because most of the
     picture differs, is reported as nothing and relearned."""
 
+    gated = False
     SIDE = 480  # longer side in pixels that the subtraction sees; the reduction is most of the noise filter
     WARM_UP = 4  # frames that only teach the background
     LEARNING = 0.002  # a tenth of the weight makes background: what stands still is forgotten after 50 updates
@@ -199,9 +206,12 @@ class YoloDetector:
     """An ultralytics detection network: `.pt`, or exported to ONNX, OpenVINO or TensorRT.
 
     Reports boxes down to half of the configured confidence: ByteTrack follows known objects through those and starts
-    none from them. One frame a call, for a batch may round differently than its frames alone, and what is recorded must
-    not depend on how frames were batched.
+    none from them. On CUDA frames go in batches of one size, filled up where there are fewer: another size may round
+    differently, and what is recorded must not depend on how frames were batched. On a CPU, where batches gain nothing,
+    and through an exported model, which has a size of its own, they go one by one.
     """
+
+    gated = True
 
     def __init__(self, weights: Path, config: DetectorConfig) -> None:
         quiet_ultralytics(offline=not config.allow_download)
@@ -211,6 +221,7 @@ class YoloDetector:
         self._size, self._floor = config.size, config.confidence / 2
         cuda = torch.cuda.is_available() and (weights.suffix in (".pt", ".engine", ".onnx"))
         self._device = config.device if config.device != "auto" else "cuda:0" if cuda else "cpu"
+        self._batch = CUDA_BATCH if self._device.startswith("cuda") and weights.suffix == ".pt" else 1
         try:
             weights.parent.mkdir(parents=True, exist_ok=True)
             self._model = YOLO(str(weights), task="detect", verbose=False)
@@ -229,21 +240,27 @@ class YoloDetector:
     def _predict_names(self) -> dict[int, str]:
         """Run once, so that loading fails here and not at the first frame, and ask for the classes' names."""
         blank = np.zeros((self._size, self._size, 3), np.uint8)
-        names: dict[int, str] = self._predict(blank, classes=None).names
+        names: dict[int, str] = self._predict([blank], classes=None)[0].names
         return names
 
-    def _predict(self, bgr: Plane, *, classes: list[int] | None) -> Any:
-        return self._model.predict(
-            bgr, imgsz=self._size, conf=self._floor, classes=classes, device=self._device, verbose=False, save=False
-        )[0]
+    def _predict(self, pictures: list[Plane], *, classes: list[int] | None) -> list[Any]:
+        """Results of at most a batch of BGR pictures of one size."""
+        filled = pictures + pictures[-1:] * (self._batch - len(pictures))
+        results: list[Any] = self._model.predict(
+            filled, imgsz=self._size, conf=self._floor, classes=classes, device=self._device, verbose=False, save=False
+        )
+        return results[: len(pictures)]
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-        return [self._detect(frame) for frame in frames]
+        found = []
+        for start in range(0, len(frames), self._batch):
+            part = frames[start : start + self._batch]
+            results = self._predict([_as_bgr(frame) for frame in part], classes=self._wanted)
+            found += [self._boxes(frame, result) for frame, result in zip(part, results, strict=True)]
+        return found
 
-    def _detect(self, frame: Frame) -> list[Detection]:
-        # ultralytics takes BGR. The matrix is the usual one: nets do not notice the difference.
-        rgb = planes_to_rgb(frame.y, frame.u, frame.v, matrix=usual_matrix(frame.height))
-        boxes = self._predict(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), classes=self._wanted).boxes.cpu().numpy()
+    def _boxes(self, frame: Frame, result: Any) -> list[Detection]:
+        boxes = result.boxes.cpu().numpy()
         found = []
         for (x0, y0, x1, y1), score, number in zip(boxes.xyxy, boxes.conf, boxes.cls, strict=True):
             x0, x1 = (min(max(float(x), 0.0), float(frame.width)) for x in (x0, x1))
@@ -251,6 +268,13 @@ class YoloDetector:
             if x1 > x0 and y1 > y0:
                 found.append(Detection(x0, y0, x1, y1, self._names[int(number)], float(score)))
         return found
+
+
+def _as_bgr(frame: Frame) -> Plane:
+    # ultralytics takes BGR. The matrix is the usual one: nets do not notice the difference.
+    rgb = planes_to_rgb(frame.y, frame.u, frame.v, matrix=usual_matrix(frame.height))
+    bgr: Plane = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return bgr
 
 
 def quiet_ultralytics(*, offline: bool) -> None:

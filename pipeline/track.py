@@ -1,19 +1,21 @@
 """Boxes of some frames to tracks on every frame, and with `RoiStage` the whole way from frames to masks.
 
-Tracking is ByteTrack (Zhang et al. 2022, arXiv:2110.06864) as ultralytics keeps it: detections are matched on every
-n-th frame, and its Kalman filter carries the boxes between.
+Tracking is ByteTrack (Zhang et al. 2022, arXiv:2110.06864) as ultralytics keeps it: detections are matched on some
+frames, and its Kalman filter carries the boxes between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from enum import Enum, auto
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from pipeline.config import DetectorConfig, MaskConfig
-from pipeline.detect import make_detector, quiet_ultralytics
+from pipeline.detect import Detector, make_detector, quiet_ultralytics
+from pipeline.gate import ChangeGate
 from pipeline.mask import HeldMask, exact_mask
 from pipeline.types import Detection, Frame, Masked
 
@@ -71,22 +73,31 @@ class Tracker:
 
 
 class RoiStage:
-    """Frames of one camera to masks: detects on every n-th frame, tracks between, paints cells. Frames must come in
-    order; how they are batched changes nothing in the result.
+    """Frames of one camera to masks: detects, tracks between, paints cells. Frames must come in order; how they are
+    batched changes nothing in the result.
 
-    Boxes from a file are taken on every frame as they are, without tracks, and make an exact mask.
-    Raises DetectorError or UsageError when made.
+    YOLO runs where something has changed since it ran last, and while that goes on on every n-th frame; where nothing
+    has changed its boxes hold. After `idle_s` of that it looks again, in case the change was too faint to see. Motion
+    is looked for on every n-th frame. Boxes from a file are taken on every frame as they are,
+    without tracks, and make an exact mask.
+
+    `detector` replaces the one that the configuration asks for. Raises DetectorError or UsageError when made.
     """
 
-    def __init__(self, detector: DetectorConfig, mask: MaskConfig) -> None:
-        self._detector = make_detector(detector)
+    def __init__(self, config: DetectorConfig, mask: MaskConfig, *, detector: Detector | None = None) -> None:
+        self._detector = detector or make_detector(config)
         self.describe = self._detector.describe
-        self._exact = detector.kind == "boxes"
-        self._every = 1 if self._exact else detector.every
-        self._classes = detector.classes
-        self._tracker = None if detector.kind in ("boxes", "none") else Tracker(confidence=detector.confidence)
-        self._mask = HeldMask(mask, detector.classes)
-        self._count = 0
+        self.detected = 0  # frames that the detector was given
+        self._exact = config.kind == "boxes"
+        self._every = 1 if self._exact else config.every
+        self._gate = ChangeGate() if config.gate and self._detector.gated else None
+        self._idle_us = round(config.idle_s * 1e6)
+        self._classes = config.classes
+        self._tracker = None if config.kind in ("boxes", "none") else Tracker(confidence=config.confidence)
+        self._mask = HeldMask(mask, config.classes)
+        self._since_detected = self._since_update = self._every  # frames
+        self._detected_us = 0
+        self._found: list[Detection] = []
 
     def __str__(self) -> str:
         return self.describe
@@ -94,14 +105,31 @@ class RoiStage:
     def process(self, frames: Iterable[Frame]) -> list[Masked]:
         """Each frame with its mask and the tracked detections that made it."""
         frames = list(frames)
-        due = [frame for step, frame in enumerate(frames, start=self._count) if step % self._every == 0]
+        steps = [self._step(frame) for frame in frames]
+        due = [frame for frame, step in zip(frames, steps, strict=True) if step is _Step.DETECT]
         found = iter(self._detector.detect(due))
         result = []
-        for frame in frames:
-            detections = next(found) if self._count % self._every == 0 else None
-            self._count += 1
-            result.append(self._masked(frame, detections))
+        for frame, step in zip(frames, steps, strict=True):
+            if step is _Step.DETECT:
+                self._found = next(found)
+            result.append(self._masked(frame, None if step is _Step.CARRY else self._found))
+        self.detected += len(due)
         return result
+
+    def _step(self, frame: Frame) -> _Step:
+        """What is due on a frame. Known before the detector runs, so that it gets all of a batch at once."""
+        changed = self._gate is None or self._gate.differs(frame)
+        idle = frame.pts_us - self._detected_us >= self._idle_us
+        if self._since_detected >= self._every and (changed or idle):
+            if self._gate is not None:
+                self._gate.detected()
+            self._since_detected, self._detected_us = 0, frame.pts_us
+            step = _Step.DETECT
+        else:
+            step = _Step.HOLD if self._since_update >= self._every else _Step.CARRY
+        self._since_detected += 1
+        self._since_update = 1 if step is not _Step.CARRY else self._since_update + 1
+        return step
 
     def _masked(self, frame: Frame, detections: list[Detection] | None) -> Masked:
         height, width = frame.height, frame.width
@@ -115,3 +143,11 @@ class RoiStage:
         else:
             tracks = self._tracker.update(detections, height=height, width=width)
         return Masked(frame, self._mask.update(height, width, frame.pts_us, tracks), tuple(tracks))
+
+
+class _Step(Enum):
+    """What becomes of a frame: the detector sees it; what was found last still holds; tracks are carried on."""
+
+    DETECT = auto()
+    HOLD = auto()
+    CARRY = auto()

@@ -140,13 +140,17 @@ def test_weights_that_are_none(tmp_path: Path) -> None:
         make_detector(DetectorConfig(weights=str(path)))
 
 
-def test_yolo_weights_on_disk_are_loaded(tmp_path: Path) -> None:
+def random_weights(folder: Path) -> Path:
     from ultralytics import YOLO
 
-    path = tmp_path / "random.pt"
     made = YOLO("yolo11n.yaml", task="detect", verbose=False)
     made.model.names = {number: "person" if number == 0 else str(number) for number in range(80)}
-    made.save(path)
+    made.save(folder / "random.pt")
+    return folder / "random.pt"
+
+
+def test_yolo_weights_on_disk_are_loaded(tmp_path: Path) -> None:
+    path = random_weights(tmp_path)
     config = DetectorConfig(weights=str(path), size=128, device="cpu")
     detector = make_detector(config)
     assert detector.describe == "yolo (random.pt on cpu, auto)"
@@ -156,6 +160,22 @@ def test_yolo_weights_on_disk_are_loaded(tmp_path: Path) -> None:
     assert found[1] == detector.detect(frames[1:])[0]
     with pytest.raises(DetectorError, match="unicorn"):
         make_detector(config.model_copy(update={"classes": {"unicorn": 1.0}}))
+
+
+def test_yolo_batches_of_one_size_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = random_weights(tmp_path)
+    detector = make_detector(DetectorConfig(weights=str(path), size=64, device="cpu", confidence=1e-6))
+    sizes: list[int] = []
+    model = detector._model  # type: ignore[attr-defined]
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda given, **more: (sizes.append(len(given)), predict(given, **more))[1])
+    monkeypatch.setattr(detector, "_batch", 4)
+    frames, _ = street(range(0, 60, 10))
+    together = detector.detect(frames)
+    assert sizes == [4, 4], "the second is filled up"
+    assert all(together), "an untrained network sees everything everywhere"
+    assert together == [detector.detect([frame])[0] for frame in frames]
+    assert detector.detect([]) == []
 
 
 def test_nothing_is_sent_or_installed() -> None:

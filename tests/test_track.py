@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.config import DetectorConfig, MaskConfig
 from pipeline.demo import StreetScene
+from pipeline.gate import ChangeGate
 from pipeline.track import RoiStage, Tracker
 from pipeline.types import Detection, Frame, Masked
 from tests.videos import still
@@ -97,21 +98,88 @@ def test_the_result_does_not_depend_on_batches() -> None:
             assert np.array_equal(ours.mask.importance, theirs.mask.importance)
 
 
+class Spy:
+    """Notes the frames that it is asked about, and finds what it is told to."""
+
+    describe = "spy"
+
+    def __init__(self, found: list[Detection], *, gated: bool) -> None:
+        self.found, self.gated = found, gated
+        self.asked: list[int] = []
+
+    def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
+        self.asked += [frame.index for frame in frames]
+        return [list(self.found) for _ in frames]
+
+
 def test_detections_come_on_every_nth_frame() -> None:
-    stage = RoiStage(DetectorConfig(kind="motion", every=4), MaskConfig())
-    asked: list[int] = []
-
-    class Spy:
-        describe = "spy"
-
-        def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-            asked.extend(frame.index for frame in frames)
-            return [[person(10, y=-60)] for _ in frames]
-
-    stage._detector = Spy()
+    spy = Spy([person(10, y=-60)], gated=False)
+    stage = RoiStage(DetectorConfig(kind="motion", every=4), MaskConfig(), detector=spy)
     result = [item for index in range(0, 12, 3) for item in stage.process([still(index=index + i) for i in range(3)])]
-    assert asked == [0, 4, 8]
+    assert spy.asked == [0, 4, 8]
+    assert stage.detected == 3
     assert all(item.detections[0].track_id == 1 for item in result)
+
+
+def noisy_scene(moving: Container[int], *, count: int, shift: float = 4.0, fps: float = 10.0) -> Iterator[Frame]:
+    """A scene with noise; a bright thing moves on the frames `moving`."""
+    rng = np.random.default_rng(1)
+    wall = rng.integers(60, 160, (12, 20)).astype(np.float32).repeat(30, 0).repeat(32, 1)
+    x = 20.0
+    for n in range(count):
+        x += shift * (n in moving)
+        y = wall + rng.normal(scale=3.0, size=wall.shape)
+        y[200:240, round(x) : round(x) + 16] = 230
+        chroma = np.full((180, 320), 128, np.uint8)
+        planes = np.clip(y, 0, 255).astype(np.uint8), chroma, chroma
+        yield Frame(*planes, index=n, pts_us=round(n * 1e6 / fps), wall_us=0)
+
+
+def looked(frames: Iterable[Frame], *, batch: int = 8, **settings: float) -> tuple[list[int], list[Masked]]:
+    spy = Spy([person(20)], gated=True)
+    stage = RoiStage(DetectorConfig(kind="yolo", **settings), MaskConfig(), detector=spy)
+    rest, result = list(frames), []
+    while rest:
+        result += stage.process(rest[:batch])
+        rest = rest[batch:]
+    return spy.asked, result
+
+
+def test_a_detector_rests_while_nothing_changes() -> None:
+    asked, result = looked(noisy_scene((), count=60), idle_s=60.0)
+    assert asked == [0]
+    assert all(len(item.detections) == 1 for item in result), "what was found still holds"
+    boxes = [item.detections[0] for item in result]
+    assert {box.track_id for box in boxes} == {1}
+    assert max(abs(box.x0 - 20) for box in boxes) < 1
+    assert all(item.mask.cells.any() for item in result)
+
+
+def test_a_detector_runs_when_something_changes_and_while_it_does() -> None:
+    asked, _ = looked(noisy_scene(range(20, 30), count=60), every=3, idle_s=60.0)
+    assert asked == [0, 20, 23, 26, 29]
+    asked, _ = looked(noisy_scene(range(20, 31), count=60), every=3, idle_s=60.0)
+    assert asked == [0, 20, 23, 26, 29, 32], "the last change too is seen"
+    for batch in (1, 5, 60):
+        assert looked(noisy_scene(range(20, 31), count=60), every=3, idle_s=60.0, batch=batch)[0] == asked
+
+
+def test_what_moves_slowly_adds_up() -> None:
+    asked, _ = looked(noisy_scene(range(60), count=60, shift=0.2), every=1, idle_s=60.0)
+    assert 3 < len(asked) < 40
+
+
+def test_a_detector_looks_again_after_a_while() -> None:
+    assert looked(noisy_scene((), count=60), idle_s=2.0)[0] == [0, 20, 40]
+    assert len(looked(noisy_scene((), count=60), every=3, gate=False)[0]) == 20
+
+
+def test_a_picture_of_another_size_is_a_change() -> None:
+    gate = ChangeGate()
+    assert gate.differs(still(width=64, height=64))
+    gate.detected()
+    assert not gate.differs(still(width=64, height=64, index=1))
+    assert gate.differs(still(width=96, height=64, index=2))
 
 
 def test_boxes_from_a_file_make_an_exact_mask_on_every_frame(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     bench.command("allocation")(allocation)
     bench.command("photos")(photos)
     bench.command("speed")(speed)
+    bench.command("detector")(detector)
     app.add_typer(bench, name="bench")
 
 
@@ -72,7 +73,7 @@ def rd(
     names, unavailable = _opponents(_listed(opponents, OPPONENTS))
     kind = "boxes" if boxes else choice(detector, DETECTORS, "--detector")
     plan = run.Plan(
-        detector=build(DetectorConfig, kind=kind, weights=weights, boxes=boxes, every=1),
+        detector=build(DetectorConfig, kind=kind, weights=weights, boxes=boxes, every=1, gate=False),
         qualities=tuple(_quality(text) for text in _listed(quality, QUALITIES)),
         gop_s=gop,
         opponents=names,
@@ -191,7 +192,7 @@ def speed(
         say(f"{name} is not measured: {why}")
     kind = choice(detector, DETECTORS, "--detector")
     plan = run.Plan(
-        detector=build(DetectorConfig, kind=kind, weights=weights, every=1),
+        detector=build(DetectorConfig, kind=kind, weights=weights, every=1, gate=False),
         qualities=(quality,),
         opponents=names,
         frames=frames,
@@ -206,6 +207,32 @@ def speed(
         found.append(plain({"speed": asdict(measured), "activity": asdict(lined) if lined else None}))
         lines += [*_aligned(as_text(measured)), *([str(lined)] if lined else []), ""]
     emit({"quality": quality, "clips": found}, as_json=as_json, text="\n".join(lines))
+    return 0
+
+
+def detector(
+    clips: Annotated[list[str], typer.Argument(metavar="IN...", help="Video files or URLs.")],
+    weights: Annotated[str, typer.Option(help="Of YOLO.")] = "yolo11n.pt",
+    every: Annotated[int, typer.Option(min=2, help="Detect on every n-th frame, as a site file's detector.every.")] = 3,
+    frames: Annotated[int, typer.Option(min=2, help="Of each clip; they are held in memory.")] = 300,
+    fps: Annotated[float, typer.Option(min=0.1, help="At most so many frames a second.")] = 10.0,
+    as_json: Json = False,
+) -> int:
+    """What is lost and saved where YOLO sees only every n-th frame, and only where something changed: tracks and masks
+    against its boxes on every frame."""
+    from pipeline.bench.detection import as_rows, together, watch
+    from pipeline.bench.results import plain
+    from pipeline.config import DetectorConfig
+
+    config = build(DetectorConfig, kind="yolo", weights=weights, every=every)
+    found = [watch(url, config, frames=frames, fps=fps, report=say) for url in clips]
+    lines: list[str] = []
+    for clip in found:
+        title = f"{clip.clip}, {clip.width}x{clip.height}, {clip.frames} frames, {clip.boxes} boxes"
+        lines += [*_aligned(as_rows(title, clip.manners)), ""]
+    lines += _aligned(as_rows("all", together(found)))
+    whole = {"clips": plain([asdict(clip) for clip in found]), "all": plain([asdict(m) for m in together(found)])}
+    emit(whole, as_json=as_json, text="\n".join(lines))
     return 0
 
 
