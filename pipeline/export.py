@@ -53,12 +53,12 @@ def export_mp4(
     width, height = info.width + info.width % 2, info.height + info.height % 2
     with _output(path, "mp4", {"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=_rate(info), options={"crf": str(crf), "preset": preset})
-        _describe(stream, info, width, height, _MP4_TICK)
+        describe(stream, info, width, height, _MP4_TICK)
         first = last = count = 0
         for frame, time_us, repeated in _bridged(_timed(frames, clock)):
             first = time_us if count == 0 else first
             last, count = time_us, count + (not repeated)
-            picture = _picture(frame, frame.width + frame.width % 2, frame.height + frame.height % 2)
+            picture = to_picture(frame, frame.width + frame.width % 2, frame.height + frame.height % 2)
             if (picture.width, picture.height) != (width, height):
                 picture = picture.reformat(width, height)
             picture.pts = round((time_us - first) * MICROSECOND / _MP4_TICK)
@@ -75,7 +75,7 @@ def export_mkv(frames: Iterable[Frame], path: Path, *, info: StreamInfo, clock: 
     with _output(path, "matroska", {}) as container:
         options = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
         stream = container.add_stream("ffv1", rate=_rate(info), options=options)
-        _describe(stream, info, info.width, info.height, MICROSECOND)
+        describe(stream, info, info.width, info.height, MICROSECOND)
         container.metadata["SAMPLE_ASPECT_RATIO"] = f"{info.sar[0]}:{info.sar[1]}"
         first = last = count = 0
         for frame, time_us in _timed(frames, clock):
@@ -85,7 +85,7 @@ def export_mkv(frames: Iterable[Frame], path: Path, *, info: StreamInfo, clock: 
                     "a lossless export cannot change its size"
                 )
             first, last, count = (time_us if count == 0 else first), time_us, count + 1
-            picture = _picture(frame, frame.width, frame.height)
+            picture = to_picture(frame, frame.width, frame.height)
             picture.pts = time_us - (first if clock == "wall" else 0)
             picture.time_base = MICROSECOND
             container.mux(stream.encode(picture))
@@ -102,7 +102,7 @@ def _output(path: Path, container_format: str, options: dict[str, str]) -> Itera
         raise JobError(f"{path}: {error}") from error
 
 
-def _describe(stream: Any, info: StreamInfo, width: int, height: int, tick: Fraction) -> None:
+def describe(stream: Any, info: StreamInfo, width: int, height: int, tick: Fraction) -> None:
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     stream.time_base = tick
     context = stream.codec_context
@@ -143,7 +143,7 @@ def _bridged(frames: Iterable[tuple[Frame, int]]) -> Iterator[tuple[Frame, int, 
         yield frame, time_us, False
 
 
-def _picture(frame: Frame, width: int, height: int) -> Any:
+def to_picture(frame: Frame, width: int, height: int) -> Any:
     """A PyAV frame of at least the frame's size, padded by repeating the last row and column."""
     picture = av.VideoFrame(width, height, "yuv420p")
     chroma = (-(-height // 2), -(-width // 2))

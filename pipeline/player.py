@@ -80,15 +80,25 @@ class Player:
         that begins at or before `at_us` (or the first there is). Nothing where nothing is recorded."""
         return self._seek(self._begin(), at_us)
 
-    def play(self, at_us: int, *, speed: float = 1.0, until_us: int | None = None) -> Iterator[Picture]:
+    def play(
+        self,
+        at_us: int,
+        *,
+        speed: float = 1.0,
+        until_us: int | None = None,
+        layer: LayerName = "full",
+        lead: bool = False,
+    ) -> Iterator[Picture]:
         """Frames from `at_us` on (with a negative speed: up to it, backwards) until `until_us`, which is not shown.
-        Ends with the footage. Raises UsageError for a speed beyond SLOWEST to FASTEST."""
+        Ends with the footage. `layer` foreground: never more than that. With `lead` it begins as `seek` does: at once
+        the key frame's foreground over the plate, then the frame that the moment shows. Raises
+        UsageError for a speed beyond SLOWEST to FASTEST."""
         if not SLOWEST <= abs(speed) <= FASTEST:
             raise UsageError(f"speed {speed:g}: expected {SLOWEST:g} to {FASTEST:g}, or the same negative")
         turn = self._begin()
         if speed > 0:
-            return self._forwards(turn, at_us, speed, EVER_US if until_us is None else until_us)
-        return self._backwards(turn, at_us, -speed, -1 if until_us is None else until_us)
+            return self._forwards(turn, at_us, speed, EVER_US if until_us is None else until_us, layer, lead)
+        return self._backwards(turn, at_us, -speed, -1 if until_us is None else until_us, layer)
 
     def step(self, at_us: int, *, back: bool = False) -> Picture | None:
         """The frame after, or before, the moment `at_us`: give it the `wall_us` of the frame shown. None at the end of
@@ -131,17 +141,23 @@ class Player:
                 yield Picture(exact, held.run.layer)
             return
 
-    def _forwards(self, turn: int, at_us: int, speed: float, until_us: int) -> Iterator[Picture]:
+    def _forwards(
+        self, turn: int, at_us: int, speed: float, until_us: int, layer: LayerName, lead: bool
+    ) -> Iterator[Picture]:
         pace = _Pace(self._clock, speed)
         shown_us, shown_epoch = -1, -1
+        leads, before = lead, None  # `before`: what the moment shows, until a frame at or after it does
         for gop in self._gops(at_us, forwards=True):
             if gop.key.wall_us >= until_us:
-                return
+                break
             if pace.late_s(gop.end_us) > LATE_S:
                 self.skipped += 1
                 continue
-            run = _Run(self._decoding, turn, gop, "foreground" if speed > KEYS_ABOVE else "full")
+            run = _Run(self._decoding, turn, gop, "foreground" if speed > KEYS_ABOVE else layer)
             wanted = run.layer
+            if leads and (first := _Run(self._decoding, turn, gop, "foreground").take("foreground")) is not None:
+                leads = False
+                yield Picture(first, "foreground")
             while (packet := run.peek()) is not None and packet.wall_us < until_us:
                 late = pace.late_s(packet.wall_us) > LATE_S
                 frame = run.take("foreground" if late else run.layer)
@@ -149,13 +165,20 @@ class Player:
                     break
                 self.late += run.layer != wanted
                 hidden = gop.opened.segment.epoch != shown_epoch and frame.wall_us <= shown_us
-                if frame.wall_us >= at_us and not hidden:
+                if frame.wall_us < at_us:
+                    before = Picture(frame, run.layer) if lead else None
+                elif not hidden:
+                    if before is not None and frame.wall_us > at_us:
+                        yield before
+                    lead, before = False, None
                     shown_us, shown_epoch = max(shown_us, frame.wall_us), gop.opened.segment.epoch
                     yield Picture(frame, run.layer, pace.show(frame.wall_us))
                 if speed > KEYS_ABOVE:
                     break
+        if before is not None:
+            yield before
 
-    def _backwards(self, turn: int, at_us: int, speed: float, until_us: int) -> Iterator[Picture]:
+    def _backwards(self, turn: int, at_us: int, speed: float, until_us: int, asked: LayerName) -> Iterator[Picture]:
         pace = _Pace(self._clock, -speed)
         for gop in self._gops(at_us, forwards=False):
             if gop.end_us < until_us:
@@ -164,7 +187,7 @@ class Player:
                 self.skipped += 1
                 continue
             late = pace.late_s(gop.end_us) > LATE_S
-            layer: LayerName = "foreground" if late or speed > KEYS_ABOVE else "full"
+            layer: LayerName = "foreground" if late or speed > KEYS_ABOVE else asked
             before = EVER_US
             while before > gop.key.index:
                 run = _Run(self._decoding, turn, gop, layer)

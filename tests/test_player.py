@@ -273,3 +273,39 @@ def test_misuse(store: Store, make: Make) -> None:
     for speed in (0, 17, -17):
         with pytest.raises(UsageError, match="speed"):
             make(store).play(0, speed=speed)
+
+
+def test_a_playback_can_begin_foreground_first(store: Store, make: Make) -> None:
+    decoders: list[FakeDecoder] = []
+
+    def make_decoder(info: object) -> FakeDecoder:
+        decoders.append(FakeDecoder(INFO))
+        return decoders[-1]
+
+    with make(store, make_decoder=make_decoder) as player:
+        shown = list(player.play(wall(142) + 5, until_us=wall(146), lead=True))
+        assert [(p.frame.index, p.layer) for p in shown[:2]] == [(125, "foreground"), (142, "full")]
+        assert [p.frame.index for p in shown[2:]] == [143, 144, 145]
+        assert [round(p.due_s, 3) for p in shown] == [0, 0, 0, 0.04, 0.08]
+        assert [index for index, _ in decoders[0].seen] == [125, *range(125, 146)], "nothing is decoded twice"
+        assert indices(player.play(wall(142), until_us=wall(144), lead=True)) == [125, 142, 143]
+        assert indices(player.play(wall(299) + 9 * SECOND, lead=True)) == [275, 299], "beyond the end: what was last"
+        assert indices(player.play(wall(100) - SECOND, until_us=wall(102), lead=True)) == [75, 99, 100, 101]
+        assert indices(player.play(wall(110), until_us=wall(160), speed=4, lead=True)) == [100, 100, 125, 150]
+
+
+def test_one_picture_of_a_moment(store: Store, make: Make) -> None:
+    with make(store) as player:
+        for at_us, index in [
+            (wall(142) + 5, 142),
+            (wall(143), 143),
+            (wall(141), 141),
+            (0, 0),
+            (wall(299) + SECOND, 299),
+        ]:
+            picture = player.at(at_us)
+            assert picture is not None
+            assert (picture.frame.index, picture.layer) == (index, "full")
+        key = player.at(wall(142), layer="foreground", key=True)
+        assert key is not None
+        assert (key.frame.index, key.layer) == (125, "foreground")

@@ -58,6 +58,11 @@ class Decoder:
         """Cells (rows, cols) of the plate that were never seen without an object in them."""
         return self._unclean
 
+    @property
+    def cells(self) -> Cells:
+        """Cells (rows, cols) that were foreground in the frame decoded last."""
+        return self._layers[Layer.FOREGROUND].cells
+
     def decode(self, packet: Packet, layer: LayerName = "full", *, held: bool = False) -> Frame:
         """The frame; `foreground`: foreground cells over the plate, without a look at the background. With `held` they
         lie over the background as it was last decoded on this plate, if it was."""

@@ -391,3 +391,11 @@ def test_encoder_state_is_only_what_decoding_gives(walked):
         assert np.array_equal(mine.vector, theirs.vector)
         assert mine.age == theirs.age
     assert same(encoder_picture(encoder, clip[-1][1].cells), planes(decode_all(encoder, packets)[-1]))
+
+
+def test_the_decoder_tells_which_cells_were_foreground(walked):
+    _, clip, packets = walked
+    decoder = Decoder(walked[0].info, device="cpu")
+    for (_, mask), packet in zip(clip, packets, strict=True):
+        decoder.decode(packet)
+        assert np.array_equal(decoder.cells, mask.cells)

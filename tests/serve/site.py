@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection, HTTPResponse
 from multiprocessing.connection import Connection
 from pathlib import Path
+from urllib.parse import urlencode
 
+import uvicorn
 from starlette.testclient import TestClient
 
 from pipeline.replay import MakeDecoder
 from pipeline.serve import make_app
+from pipeline.serve.pool import Start
 from pipeline.serve.run import make_served
 from pipeline.serve.served import Served
 from pipeline.serve.worker import Worker
@@ -79,3 +84,49 @@ def serving(config: Path, make_decoder: MakeDecoder = FakeDecoder) -> Iterator[t
 def sign_in(client: TestClient, user: str = "admin", password: str = PASSWORD) -> None:
     answer = client.post("/api/login", json={"user": user, "password": password}, headers=HEADERS)
     assert answer.status_code == 200, answer.text
+
+
+@contextmanager
+def running(config: Path, make_decoder: MakeDecoder = FakeDecoder, start: Start = as_thread) -> Iterator[Running]:
+    """The same behind a real server, for what a client in this process cannot do."""
+    served = make_served(config, make_decoder, start=start)
+    served.accounts.add("admin", PASSWORD, "admin", None)
+    _, token = served.accounts.make_token("admin", "test")
+    settings = uvicorn.Config(make_app(served), host="127.0.0.1", port=0, log_level="error", lifespan="on")
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    found = Running(served, server.servers[0].sockets[0].getsockname()[1], {"Authorization": f"Bearer {token}"})
+    try:
+        yield found
+    finally:
+        for answer in found.answers:
+            answer.close()
+        server.should_exit = True
+        thread.join(LIMIT_S)
+        served.accounts.close()
+    assert not thread.is_alive()
+
+
+@dataclass
+class Running:
+    served: Served
+    port: int
+    headers: dict[str, str]
+    answers: list[HTTPResponse] = field(default_factory=list)
+
+    def get(self, path: str, **query: object) -> HTTPResponse:
+        """An answer whose body has not been read."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
+        connection.request("GET", f"{path}?{urlencode(query)}", headers=self.headers | {"Connection": "close"})
+        self.answers.append(connection.getresponse())
+        return self.answers[-1]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.005)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import av
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from tests.serve.site import T0
+from tests.serve.site import T0, make_site, serving, sign_in
+from tests.streams import FakeDecoder
 
 
 def get(client: TestClient, path: str, **query: Any) -> Any:
@@ -121,3 +123,21 @@ def test_the_page_is_open(stranger: TestClient) -> None:
     assert answer.status_code == 200
     assert "Fovea" in answer.text
     assert stranger.get("/healthz").text == "ok\n"
+
+
+def test_what_is_not_foreground_can_be_darkened(tmp_path: Path) -> None:
+    class Masking(FakeDecoder):
+        @property
+        def cells(self) -> np.ndarray:
+            cells = np.zeros((4, 6), np.bool_)
+            cells[1:3, 2:4] = True
+            return cells
+
+    with serving(make_site(tmp_path), Masking) as (_, client):
+        sign_in(client)
+        query = {"t": T0 + 90 * 0.04}
+        plain, masked = (
+            luma(client.get("/api/cameras/gate/frame.jpg", params=query | {"mask": mask}).content) for mask in (0, 1)
+        )
+    assert abs(int(masked[32, 64]) - int(plain[32, 64])) < 4
+    assert masked[4, 4] < plain[4, 4] - 20

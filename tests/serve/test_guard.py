@@ -204,7 +204,7 @@ def test_nothing_sent_comes_back_in_an_error(stranger: TestClient) -> None:
 
 def test_no_camera_password_is_ever_shown(admin: TestClient) -> None:
     for method, path in routes(admin):
-        if method == "GET":
+        if method == "GET" and not path.endswith("/live.mp4"):  # which never ends
             query = {"t": T0, "from": T0, "to": T0 + 1}
             answer = admin.get(filled(path), params=query)
             assert CAMERA_PASSWORD.encode() not in answer.content, path
