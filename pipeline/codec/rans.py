@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from compressai import ans
 
+from pipeline.codec import ans
 from pipeline.codec.tables import Tables
 from pipeline.errors import StreamError
 

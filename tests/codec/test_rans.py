@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from compressai import ans
@@ -110,3 +113,16 @@ def test_data_that_is_left_or_missing_is_refused():
         read_through(shorter, rows)
     with pytest.raises(StreamError, match="ends before"):
         SymbolReader(TABLES, data[: 8 - zeros + 4000], zeros, most=20_000).read(rows)
+
+
+def test_the_coder_comes_without_its_package() -> None:
+    """In a process of its own; and who wants the package afterwards gets it, with the same coder."""
+    code = (
+        "import sys\n"
+        "from pipeline.codec import Decoder, ans\n"
+        "print(sorted({'compressai', 'scipy', 'pandas', 'torchvision'} & set(sys.modules)))\n"
+        "from compressai import ans as theirs\n"
+        "print(theirs.RansDecoder is ans.RansDecoder)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "True"]
