@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict
 from functools import partial
@@ -67,24 +66,17 @@ def age(
 def forecast(directory: Archive, config: Config = None, as_json: Json = False) -> int:
     """How many days fit: from the last day's rate by camera and layer, before and after aging."""
     from pipeline.config import load_site
-    from pipeline.store import GB, Store
+    from pipeline.store import GB, Store, finite
     from pipeline.store import forecast as foresee
 
     site = load_site(config) if config is not None else None
     keep_free = round(site.keep_free_gb * GB) if site is not None else 0
     with Store(directory, readonly=True) as store:
         found = foresee(store, site.retentions if site is not None else {}, keep_free_bytes=keep_free)
-    listed: dict[str, Value] = {item.camera: _finite(item) for item in found}
+    listed: dict[str, Value] = {item.camera: {**finite(item)} for item in found}
     text = "\n".join(_forecast_line(item) for item in found) or f"{directory}: nothing recorded"
     emit({"cameras": listed}, as_json=as_json, text=text)
     return 0
-
-
-def _finite(item: Forecast) -> dict[str, Value]:
-    """JSON knows no infinity: null."""
-    values = asdict(item)
-    del values["camera"]
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _forecast_line(item: Forecast) -> str:

@@ -20,7 +20,7 @@ from pipeline.address import redact_url
 from pipeline.errors import FoveaError, JobError, StreamError, UsageError
 from pipeline.serve.accounts import AccountError
 from pipeline.serve.guard import Guard
-from pipeline.serve.routes import cameras, media, people
+from pipeline.serve.routes import cameras, jobs, media, people
 from pipeline.serve.served import Served
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ def make_app(served: Served) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.door, app.state.tiles = people.Door(), media.Tiles()
-        async with served.pool:
+        app.state.forecast = float("-inf"), {}
+        async with served.pool, served.exports() as app.state.exports:
             yield
 
     app = FastAPI(
@@ -40,7 +41,7 @@ def make_app(served: Served) -> ASGIApp:
         redoc_url=None,
     )  # fmt: skip
     app.state.served = served
-    for routes in (people, cameras, media):
+    for routes in (people, cameras, media, jobs):
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -38,10 +38,14 @@ class PictureTask:
     camera: str
     at_us: int
     look: Look
+    step: int = 0  # 1, -1: the frame after that moment, or before it
 
     def run(self, desk: Desk) -> Iterator[Part]:
         with desk.player(self.camera) as player:
-            picture = player.at(self.at_us, layer=self.look.layer)
+            if self.step:
+                picture = player.step(self.at_us, back=self.step < 0)
+            else:
+                picture = player.at(self.at_us, layer=self.look.layer)
             if picture is None:
                 raise StreamError("nothing is recorded there")
             yield from answered(desk, self.camera, picture, self.look)

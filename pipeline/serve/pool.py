@@ -142,10 +142,10 @@ class Pool:
         return sum(len(link.answers) for link in self._links)
 
     @asynccontextmanager
-    async def answer(self, viewer: str, task: Task) -> AsyncIterator[Answer]:
-        """What a task yields, for the length of a `with`; its work ends with it. Raises BusyError, and what the task
-        raises before its head."""
-        if self.active >= self._most or not self._links:  # none for a moment, where one has died
+    async def answer(self, viewer: str, task: Task, *, always: bool = False) -> AsyncIterator[Answer]:
+        """What a task yields, for the length of a `with`; its work ends with it. Raises BusyError (with `always` only
+        where no worker lives), and what the task raises before its head."""
+        if (self.active >= self._most and not always) or not self._links:  # none for a moment, where one has died
             raise BusyError("too much is under way: try again in a moment")
         link = min(self._links, key=lambda link: len(link.answers))
         number = next(self._numbers)

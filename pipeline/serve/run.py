@@ -14,17 +14,11 @@ from pipeline.serve.accounts import ADMIN, Accounts
 from pipeline.serve.app import make_app
 from pipeline.serve.archive import Archive
 from pipeline.serve.pool import Pool, Start, as_process
-from pipeline.serve.served import Recorder, Served, SiteFile
+from pipeline.serve.served import Recorder, Served, SiteFile, beside
 from pipeline.store import Store
 
 _MOST_WORKERS = 8  # unless told
 _GRACE_S = 3  # for answers under way when the server ends
-
-
-def beside(store: Path, suffix: str) -> Path:
-    """A path beside the archive."""
-    whole = store.absolute()
-    return whole.with_name(f"{whole.name}.{suffix}")
 
 
 def make_served(config: Path, make_decoder: MakeDecoder, *, start: Start = as_process) -> Served:

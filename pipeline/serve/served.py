@@ -17,7 +17,9 @@ from pipeline.config import SiteConfig, load_site
 from pipeline.errors import ConfigError
 from pipeline.serve.accounts import Account, Accounts
 from pipeline.serve.archive import Archive
+from pipeline.serve.exports import Exports
 from pipeline.serve.pool import Pool
+from pipeline.store import GB
 
 _STATE_S = 1.0  # so long what the recorder said holds
 _TIMEOUT_S = 2.0
@@ -111,10 +113,24 @@ class Served:
     recorder: Recorder
     secure: bool
 
+    def exports(self) -> Exports:
+        """The clips that lie beside the archive."""
+        site = self.site.now
+        return Exports(
+            site.serve.exports or beside(site.store, "exports"), site.store, self.pool,
+            keep_s=site.serve.export_days * 86_400, keep_free_bytes=round(site.keep_free_gb * GB),
+        )  # fmt: skip
+
     def cameras(self, account: Account) -> tuple[str, ...]:
         """Those of the site and of the archive that this user may see."""
         known = {*self.site.now.cameras, *self.archive.store.cameras()}
         return tuple(sorted(camera for camera in known if account.sees(camera)))
+
+
+def beside(store: Path, suffix: str) -> Path:
+    """A path beside the archive."""
+    whole = store.absolute()
+    return whole.with_name(f"{whole.name}.{suffix}")
 
 
 def state_of(known: CameraNow | None, last_us: int | None, now_us: int) -> str:

@@ -6,7 +6,7 @@ make a timeline of it. All may be called from any thread.
 """
 
 from pipeline.store.check import StoreFault, check, open_segment, read_through
-from pipeline.store.forecast import Forecast, forecast
+from pipeline.store.forecast import Forecast, finite, forecast
 from pipeline.store.index import Store
 from pipeline.store.keeper import Keeper, keep, purge_line
 from pipeline.store.pins import pin, pins, unpin
@@ -57,6 +57,7 @@ __all__ = [
     "age",
     "check",
     "covered",
+    "finite",
     "forecast",
     "gaps",
     "keep",

@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.config import RetentionConfig
@@ -69,6 +69,13 @@ def forecast(
             )
         )
     return tuple(found)
+
+
+def finite(item: Forecast) -> dict[str, float | None]:
+    """A forecast's numbers by name, for JSON, which knows no infinity: None."""
+    values = asdict(item)
+    del values["camera"]
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _cap(policies: Mapping[str, RetentionConfig], camera: str) -> float | None:

@@ -141,3 +141,11 @@ def test_what_is_not_foreground_can_be_darkened(tmp_path: Path) -> None:
         )
     assert abs(int(masked[32, 64]) - int(plain[32, 64])) < 4
     assert masked[4, 4] < plain[4, 4] - 20
+
+
+def test_frame_by_frame(admin: TestClient) -> None:
+    at = T0 + 42 * 0.04
+    for step, number in ((1, 43), (-1, 41), (0, 42)):
+        answer = admin.get("/api/cameras/gate/frame.jpg", params={"t": at, "step": step})
+        assert float(answer.headers["x-time"]) == pytest.approx(T0 + number * 0.04, abs=1e-4)
+    assert admin.get("/api/cameras/gate/frame.jpg", params={"t": T0, "step": -1}).status_code == 404

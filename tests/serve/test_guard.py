@@ -26,7 +26,7 @@ def routes(client: TestClient) -> list[tuple[str, str]]:
 
 
 def filled(path: str, camera: str = "gate") -> str:
-    for name, value in {"camera": camera, "name": "anna", "number": "1", "file": "x.mp4"}.items():
+    for name, value in {"camera": camera, "name": "anna", "number": "1", "job": "0" * 16, "file": "gate.mp4"}.items():
         path = path.replace(f"{{{name}}}", value)
     assert "{" not in path, path
     return path

@@ -37,9 +37,10 @@ async def frame(
     width: Width = None,
     boxes: Flag = False,
     mask: Flag = False,
+    step: Annotated[int, Query(ge=-1, le=1)] = 0,
 ) -> Response:
-    """What the camera showed at a moment."""
-    task = PictureTask(camera, round(t * US), Look(layer, width, boxes, mask))
+    """What the camera showed at a moment; with `step` the frame after it, or before it."""
+    task = PictureTask(camera, round(t * US), Look(layer, width, boxes, mask), step)
     head, body = await while_wanted(request, _picture(here, who.viewer, task))
     return Response(body, media_type=head.media_type, headers=dict(head.headers))
 
