@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,6 +25,10 @@ DEFAULT_CLASSES = {
     "person": 1.0, "bicycle": 0.8, "car": 0.8, "motorcycle": 0.8, "bus": 0.8, "truck": 0.8, "train": 0.8,
     "bird": 0.5, "cat": 0.5, "dog": 0.5, "backpack": 0.6, "handbag": 0.6, "suitcase": 0.6, "motion": 1.0,
 }  # fmt: skip
+
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Polygon = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=3, max_length=64)]  # of width and height
 
 
 class _Strict(BaseModel):
@@ -120,6 +124,7 @@ class CameraConfig(_Strict):
     mask: MaskConfig = MaskConfig()
     codec: CodecConfig = CodecConfig()
     retention: RetentionConfig | None = None
+    masks: tuple[Polygon, ...] = Field(default=(), max_length=32)  # privacy: black before anything looks at a frame
 
 
 class RayConfig(_Strict):

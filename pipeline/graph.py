@@ -11,16 +11,17 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.address import parse_address
-from pipeline.config import CameraConfig, CodecConfig, SourceConfig
+from pipeline.config import CameraConfig, CodecConfig, Polygon, SourceConfig
 from pipeline.errors import FoveaError, JobError, SourceError
 from pipeline.footage import CodedFootage, Counters, Footage, Receipt, Relief, Roi, SourceCounts, SourceFacts
+from pipeline.privacy import Blackout
 from pipeline.still import StillBackground
 from pipeline.types import CodedFrame, Frame, Masked, StreamInfo
 
@@ -68,8 +69,10 @@ class SourceStage:
     """Frames from one source in batches. A file is read when asked, so nothing is lost; it begins at frame `skip`. A
     live camera comes back when it breaks, and drops its oldest frames when the chain is slow."""
 
-    def __init__(self, config: SourceConfig, *, batch: int, skip: int = 0) -> None:
+    def __init__(self, config: SourceConfig, *, batch: int, skip: int = 0, masks: Sequence[Polygon] = ()) -> None:
+        """`masks`: what is black in every frame before it leaves this stage."""
         self._config = config
+        self._blackout = Blackout(masks)
         self._batch = batch
         self._skip = skip
         self._source: Source | None = None
@@ -105,6 +108,15 @@ class SourceStage:
         return False
 
     def process(self, relief: Relief = NO_RELIEF) -> tuple[Footage, SourceCounts]:
+        """As `_read`, with what must not be seen blacked out."""
+        footage, counts = self._read(relief)
+        facts = footage.facts
+        if facts is not None:
+            frames = tuple(self._blackout(frame, full_range=facts.full_range) for frame in footage.frames)
+            footage = replace(footage, frames=frames)
+        return footage, counts
+
+    def _read(self, relief: Relief) -> tuple[Footage, SourceCounts]:
         """The next frames and the counts with them: a full batch of a file, what is there of a live camera, which alone
         goes without what `relief` says. Raises SourceError."""
         if self._live is not None:
@@ -292,7 +304,7 @@ class CameraPlan:
     held: Held | None = None
 
     def source(self, *, skip: int = 0) -> SourceStage:
-        return SourceStage(self.config.source, batch=self.batch, skip=skip)
+        return SourceStage(self.config.source, batch=self.batch, skip=skip, masks=self.config.masks)
 
     def detect(self) -> DetectStage:
         return DetectStage(self.config)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import Json, emit, replacing
-from pipeline.errors import ConfigError, FoveaError, UsageError
+from pipeline.cli.output import Json, emit
+from pipeline.errors import FoveaError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import SiteConfig
@@ -45,6 +43,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a camera."""
+    from pipeline.sitefile import edit_cameras
 
     def edit(cameras: Any) -> None:
         if camera in cameras:
@@ -52,37 +51,33 @@ def add(
         cameras[camera] = {"source": {"url": url}}
         _assign(cameras[camera], settings or [])
 
-    _edit(config, edit)
+    edit_cameras(config, edit)
     emit({"added": camera}, as_json=as_json, text=f"{camera} added")
 
 
 def change(config: Config, camera: CameraName, settings: Settings = None, as_json: Json = False) -> None:
     """Change a camera's settings. It begins a new recording."""
+    from pipeline.sitefile import edit_cameras, known_camera
 
     def edit(cameras: Any) -> None:
-        _assign(_known(config, cameras, camera), settings or [])
+        _assign(known_camera(config, cameras, camera), settings or [])
 
     if not settings:
         raise UsageError("nothing to change: give --set KEY=VALUE")
-    _edit(config, edit)
+    edit_cameras(config, edit)
     emit({"changed": camera}, as_json=as_json, text=f"{camera} changed")
 
 
 def remove(config: Config, camera: CameraName, as_json: Json = False) -> None:
     """Remove a camera. Its footage stays in the archive."""
+    from pipeline.sitefile import edit_cameras, known_camera
 
     def edit(cameras: Any) -> None:
-        _known(config, cameras, camera)
+        known_camera(config, cameras, camera)
         del cameras[camera]
 
-    _edit(config, edit)
+    edit_cameras(config, edit)
     emit({"removed": camera}, as_json=as_json, text=f"{camera} removed; its footage stays")
-
-
-def _known(config: Path, cameras: Any, camera: str) -> Any:
-    if camera not in cameras:
-        raise UsageError(f"{config}: there is no camera {camera}")
-    return cameras[camera]
 
 
 def _assign(tree: Any, settings: list[str]) -> None:
@@ -100,33 +95,6 @@ def _assign(tree: Any, settings: list[str]) -> None:
             if not isinstance(node, dict):
                 raise UsageError(f"--set {setting}: {name} has no keys")
         node[key] = yaml.safe_load(text)
-
-
-def _edit(config: Path, edit: Callable[[Any], None]) -> None:
-    """Change the file's cameras; its comments and its order stay. What would not be valid is not written. Raises
-    ConfigError and UsageError."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    from pipeline.config import load_site
-
-    load_site(config)  # says well what is wrong with the file as it is
-    editor = YAML()
-    editor.preserve_quotes, editor.width = True, 10_000
-    try:
-        tree = editor.load(config.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        raise ConfigError(f"{config}: not valid YAML: {str(error).splitlines()[0]}") from error
-    edit(tree["cameras"])
-    text = io.StringIO()
-    editor.dump(tree, text)
-    with replacing(config) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
-        part.chmod(config.stat().st_mode & 0o777)  # it may hold passwords
-        try:
-            load_site(part)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace(str(part), str(config))) from None
 
 
 class Follower:

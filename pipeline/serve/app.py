@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from pipeline.address import redact_url
 from pipeline.errors import FoveaError, JobError, StreamError, UsageError
 from pipeline.serve.accounts import AccountError
 from pipeline.serve.guard import Guard
-from pipeline.serve.routes import cameras, jobs, media, people
+from pipeline.serve.routes import admin, cameras, jobs, media, people
 from pipeline.serve.served import Served
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def make_app(served: Served) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.door, app.state.tiles = people.Door(), media.Tiles()
+        app.state.tests = asyncio.Semaphore(admin.MOST_TESTS)
         app.state.forecast = float("-inf"), {}
         async with served.pool, served.exports() as app.state.exports:
             yield
@@ -41,7 +43,7 @@ def make_app(served: Served) -> ASGIApp:
         redoc_url=None,
     )  # fmt: skip
     app.state.served = served
-    for routes in (people, cameras, media, jobs):
+    for routes in (people, cameras, media, jobs, admin):
         app.include_router(routes.router)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)

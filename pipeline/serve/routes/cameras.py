@@ -32,6 +32,7 @@ def _camera(here: Served, camera: str, known: CameraNow | None, now_us: int) -> 
     newest = here.archive.store.segment_at(camera, EVER_US)
     info = here.archive.info(newest) if newest is not None else None
     last_us = newest.last_wall_us if newest is not None else None
+    settings = here.site.now.cameras.get(camera)
     summary = here.archive.summary().get(camera)
     return {
         "id": camera,
@@ -47,7 +48,7 @@ def _camera(here: Served, camera: str, known: CameraNow | None, now_us: int) -> 
         "trouble": known.trouble if known is not None else "",
         "bytes_foreground": summary.bytes_foreground if summary is not None else 0,
         "bytes_background": summary.bytes_background if summary is not None else 0,
-        "masks": [],
+        "masks": settings.masks if settings is not None else [],
     }
 
 
