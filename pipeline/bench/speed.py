@@ -7,7 +7,6 @@ CPU seconds and ratios say more than seconds.
 from __future__ import annotations
 
 import cProfile
-import resource
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,7 +59,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Of one clip. `stages`: share of the encoder's time; `peak_mib`: of the process so far."""
+    """Of one clip. `stages`: share of the encoder's time."""
 
     clip: str
     width: int
@@ -69,7 +68,6 @@ class Speed:
     foreground_share: float
     timings: tuple[Timing, ...]
     stages: Mapping[str, float]
-    peak_mib: float
 
     def of(self, codec: str, task: str) -> Timing:
         return next(t for t in self.timings if (t.codec, t.task) == (codec, task))
@@ -106,7 +104,7 @@ def measure_speed(
         report(str(timing))
     return Speed(
         clip.name, clip.width, clip.height, len(clip), clip.foreground_share, tuple(best.values()),
-        stages(clip, quality), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        stages(clip, quality),
     )  # fmt: skip
 
 

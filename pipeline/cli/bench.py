@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import Json, Threads, Value, build, choice, emit, say
+from pipeline.cli.output import Json, Threads, Value, aligned, build, choice, emit, listed, say
+from pipeline.cli.speed import ALL, DETECTORS, opponents_asked, speed
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.bench.bdrate import BdRate, Mean
     from pipeline.bench.results import ClipResult, Results
 
-DETECTORS = ("auto", "yolo", "motion", "none")
 QUALITIES = "30,45,60,75"
-FAST_OPPONENTS = "x264-veryfast-zl,x264-medium,x265-medium,svt-av1-8"
 PHOTO_QUALITIES = "15,30,45,60,75,90"
 OPPONENTS = "x264-veryfast-zl,x265-medium,svt-av1-8"
-ALL = "all"
 
 
 def register(app: typer.Typer) -> None:
@@ -70,11 +67,11 @@ def rd(
         raise UsageError("two clips have the same name")
     if resume and out is None:
         raise UsageError("--resume needs --out")
-    names, unavailable = _opponents(_listed(opponents, OPPONENTS))
+    names, unavailable = opponents_asked(listed(opponents, OPPONENTS))
     kind = "boxes" if boxes else choice(detector, DETECTORS, "--detector")
     plan = run.Plan(
         detector=build(DetectorConfig, kind=kind, weights=weights, boxes=boxes, every=1, gate=False),
-        qualities=tuple(_quality(text) for text in _listed(quality, QUALITIES)),
+        qualities=tuple(_quality(text) for text in listed(quality, QUALITIES)),
         gop_s=gop,
         opponents=names,
         frames=frames,
@@ -115,7 +112,7 @@ def allocation(
     from pipeline.bench.allocation.training import Plan
     from pipeline.bench.allocation.variants import VARIANTS
 
-    names = tuple(dict.fromkeys(_listed(variants, ",".join(VARIANTS))))
+    names = tuple(dict.fromkeys(listed(variants, ",".join(VARIANTS))))
     for name in names:
         choice(name, tuple(VARIANTS), "--variants")
     if threads is not None:
@@ -126,7 +123,7 @@ def allocation(
     emit(
         {"out": str(out), "photos": len(made.photos), "savings": [asdict(each) for each in made.savings]},
         as_json=as_json,
-        text="\n".join(_aligned(as_text(made))),
+        text="\n".join(aligned(as_text(made))),
     )
     return 0
 
@@ -145,7 +142,7 @@ def photos(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    qualities = [_quality(text) for text in _listed(quality, PHOTO_QUALITIES)]
+    qualities = [_quality(text) for text in listed(quality, PHOTO_QUALITIES)]
     pictures = read_photos(folder)
     points = measure_photos(weights.load(weights.newest(), torch.device("cpu")), pictures, qualities, report=say)
     found = saving(points, MBT2018_MEAN) if len(pictures) == KODAK and len(points) > 1 else None
@@ -159,54 +156,6 @@ def photos(
         as_json=as_json,
         text=text,
     )
-    return 0
-
-
-def speed(
-    clips: Annotated[list[str], typer.Argument(metavar="IN...", help="Video files or URLs.")],
-    frames: Annotated[int, typer.Option(min=3, help="Of each clip; they are held in memory.")] = 60,
-    halve: Annotated[bool, typer.Option("--halve", help="At half size.")] = False,
-    detector: Annotated[str, typer.Option(help="What makes the regions; its time is not counted.")] = "auto",
-    weights: Annotated[str, typer.Option(help="For yolo.")] = "yolo11n.pt",
-    quality: Annotated[float, typer.Option(min=0, max=100, help="Of Fovea.")] = 50.0,
-    opponents: Annotated[
-        list[str] | None, typer.Option(help=f"With commas or several times, or {ALL}. Unless told: {FAST_OPPONENTS}.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Of everything in turn; the best counts.")] = 2,
-    activity: Annotated[
-        bool, typer.Option("--activity", help="Time against the active share of the picture too.")
-    ] = False,
-    as_json: Json = False,
-) -> int:
-    """Time a frame of encoding and decoding, one thread each: ours by stage and beside opponents."""
-    import torch
-
-    from pipeline.bench import run
-    from pipeline.bench.results import plain
-    from pipeline.bench.speed import as_text, measure_activity, measure_speed
-    from pipeline.config import DetectorConfig
-
-    torch.set_num_threads(1)
-    names, unavailable = _opponents(_listed(opponents, FAST_OPPONENTS))
-    for name, why in unavailable:
-        say(f"{name} is not measured: {why}")
-    kind = choice(detector, DETECTORS, "--detector")
-    plan = run.Plan(
-        detector=build(DetectorConfig, kind=kind, weights=weights, every=1, gate=False),
-        qualities=(quality,),
-        opponents=names,
-        frames=frames,
-        halve=halve,
-    )
-    found: list[Value] = []
-    lines: list[str] = []
-    for url in clips:
-        clip, _ = run.load_clip(url, plan)
-        measured = measure_speed(clip, quality=quality, names=names, rounds=rounds, report=say)
-        lined = measure_activity(clip, quality=quality) if activity else None
-        found.append(plain({"speed": asdict(measured), "activity": asdict(lined) if lined else None}))
-        lines += [*_aligned(as_text(measured)), *([str(lined)] if lined else []), ""]
-    emit({"quality": quality, "clips": found}, as_json=as_json, text="\n".join(lines))
     return 0
 
 
@@ -229,15 +178,11 @@ def detector(
     lines: list[str] = []
     for clip in found:
         title = f"{clip.clip}, {clip.width}x{clip.height}, {clip.frames} frames, {clip.boxes} boxes"
-        lines += [*_aligned(as_rows(title, clip.manners)), ""]
-    lines += _aligned(as_rows("all", together(found)))
+        lines += [*aligned(as_rows(title, clip.manners)), ""]
+    lines += aligned(as_rows("all", together(found)))
     whole = {"clips": plain([asdict(clip) for clip in found]), "all": plain([asdict(m) for m in together(found)])}
     emit(whole, as_json=as_json, text="\n".join(lines))
     return 0
-
-
-def _listed(values: list[str] | None, unless: str) -> list[str]:
-    return [part for value in values or [unless] for part in value.split(",") if part]
 
 
 def _quality(text: str) -> float:
@@ -248,20 +193,6 @@ def _quality(text: str) -> float:
     if not 0 <= value <= 100:
         raise UsageError(f"--quality {text}: a number from 0 to 100")
     return value
-
-
-def _opponents(asked: Sequence[str]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Names of those that can be measured; those that cannot, and why."""
-    from pipeline.bench.opponents import OPPONENTS as KNOWN
-    from pipeline.bench.opponents import missing
-
-    names = tuple(KNOWN) if ALL in asked else tuple(dict.fromkeys(asked))
-    for name in names:
-        choice(name, tuple(KNOWN), "--opponents")
-    lacking = {name: why for name in names if (why := missing(KNOWN[name]))}
-    if len(lacking) == len(names):
-        raise UsageError("\n".join(f"{name}: {why}" for name, why in lacking.items()) or "no opponents")
-    return tuple(name for name in names if name not in lacking), tuple(lacking.items())
 
 
 def _text(results: Results, at: float | None) -> str:
@@ -275,15 +206,15 @@ def _text(results: Results, at: float | None) -> str:
             overlap = f"{weighted.overlap_db:.1f} dB ({weighted.overlap_share:.0%})"
             counted = f"{weighted.counted} of {weighted.points}"
             rows.append([name, _percents(weighted), _percents(foreground), counted, overlap, weighted.reason])
-        lines += _aligned(rows)
-        lines += _aligned(_detection_rows(clip)) + _aligned(_byte_rows(clip, at))
+        lines += aligned(rows)
+        lines += aligned(_detection_rows(clip)) + aligned(_byte_rows(clip, at))
     lines.append("\nmean over clips")
     rows = [["", "weighted", "clips", "foreground", "clips"]]
     for name in results.opponents:
         weighted_mean, foreground_mean = (mean for mean in results.means if mean.opponent == name)
         means = [[_percents(mean), f"{mean.counted} of {mean.clips}"] for mean in (weighted_mean, foreground_mean)]
         rows.append([name, *means[0], *means[1]])
-    return "\n".join(lines + _aligned(rows))
+    return "\n".join(lines + aligned(rows))
 
 
 def _percents(rate: BdRate | Mean) -> str:
@@ -316,8 +247,3 @@ def _byte_rows(clip: ClipResult, at: float | None) -> list[list[str]]:
         nbytes = Envelope(clip.of(name), "foreground_psnr").nbytes(at)
         rows.append([name, "beyond its curve" if math.isnan(nbytes) else f"{nbytes:.0f}"])
     return rows
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

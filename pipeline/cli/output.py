@@ -178,3 +178,14 @@ def counted(frames: Iterable[Frame], verb: str) -> Iterator[Frame]:
             yield frame
             count += 1
             show()
+
+
+def listed(values: list[str] | None, unless: str) -> list[str]:
+    """An option that may be given several times, and with commas."""
+    return [part for value in values or [unless] for part in value.split(",") if part]
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Rows of equal length as lines of a table."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
