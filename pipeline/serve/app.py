@@ -12,6 +12,7 @@ from importlib.resources import files as package_files
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -21,6 +22,7 @@ from pipeline.address import redact_url
 from pipeline.errors import FoveaError, JobError, StreamError, UsageError
 from pipeline.serve.accounts import AccountError
 from pipeline.serve.guard import Guard
+from pipeline.serve.metrics import ServerCollector, exposition
 from pipeline.serve.routes import admin, cameras, jobs, media, people
 from pipeline.serve.served import Served
 
@@ -53,6 +55,11 @@ def make_app(served: Served) -> ASGIApp:
     @app.get("/healthz", response_class=PlainTextResponse, include_in_schema=False)
     def healthz() -> str:
         return "ok\n"
+
+    @app.get("/metrics", response_class=Response, include_in_schema=False)
+    async def metrics() -> Response:
+        collector = ServerCollector(served.pool, app.state.exports, lambda: app.state.door.refused)
+        return Response(exposition(collector), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/api/{path:path}", include_in_schema=False)
     def nothing(path: str) -> Response:

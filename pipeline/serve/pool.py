@@ -119,7 +119,7 @@ class Pool:
         self._links: list[_Link] = []
         self._numbers = count()
         self._ending = False
-        self.deaths = 0
+        self.deaths = self.begun = self.refused = 0
 
     async def __aenter__(self) -> Pool:
         self._loop = asyncio.get_running_loop()
@@ -146,9 +146,11 @@ class Pool:
         """What a task yields, for the length of a `with`; its work ends with it. Raises BusyError (with `always` only
         where no worker lives), and what the task raises before its head."""
         if (self.active >= self._most and not always) or not self._links:  # none for a moment, where one has died
+            self.refused += 1
             raise BusyError("too much is under way: try again in a moment")
         link = min(self._links, key=lambda link: len(link.answers))
         number = next(self._numbers)
+        self.begun += 1
         answer = link.answers[number] = Answer(link, number)
         link.send(Message("open", number, viewer, task))
         try:

@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 from starlette.testclient import TestClient
 
 from pipeline.serve.served import Served
@@ -38,3 +40,12 @@ def anna(stranger: TestClient) -> TestClient:
     """A viewer who may see the gate alone."""
     sign_in(stranger, "anna")
     return stranger
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> Iterator[None]:
+    """Argon2 as it is, with a thousandth of the work."""
+    quick = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pwdlib.PasswordHash.recommended", lambda: quick)
+        yield

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from pipeline.serve.guard import MOST_BODY_BYTES, Attempts, Guard
 from pipeline.serve.served import Served
-from tests.serve.site import CAMERA_PASSWORD, HEADERS, PASSWORD, T0, sign_in
+from tests.serve.site import CAMERA_PASSWORD, HEADERS, PASSWORD, T0, make_site, running, sign_in
 
 
 def routes(client: TestClient) -> list[tuple[str, str]]:
@@ -226,3 +229,14 @@ def test_every_route_is_in_the_openapi_document(admin: TestClient) -> None:
     for route in guard._app.routes:
         if isinstance(route, APIRoute) and route.path.startswith("/api/") and "{path" not in route.path:
             assert route.path in known
+
+
+def test_metrics_are_for_those_who_have_signed_in_or_for_this_machine(admin: TestClient, tmp_path: Path) -> None:
+    admin.get("/api/cameras/gate/frame.jpg", params={"t": T0})
+    families = {f.name: f for f in text_string_to_metric_families(admin.get("/metrics").text)}
+    assert families["fovea_serve_begun"].samples[0].value >= 1
+    assert {sample.labels["state"] for sample in families["fovea_serve_exports"].samples} >= {"queued", "done"}
+    with running(make_site(tmp_path, more="  metrics: loopback\n")) as server:
+        server.headers = {}
+        assert server.get("/metrics").status == 200
+        assert server.get("/api/me").status == 401

@@ -68,6 +68,7 @@ class Door:
         self._by_pair, self._by_address = Attempts(5, 300.0), Attempts(30, 300.0)
         self._checks = asyncio.Semaphore(MOST_CHECKS)
         self._waiting = 0
+        self.refused = 0
 
     def closed_s(self, address: str, user: str) -> float:
         return max(self._by_pair.wait_s(f"{address} {user}"), self._by_address.wait_s(address))
@@ -83,6 +84,7 @@ class Door:
                 if self.closed_s(address, user) > 0:  # others were ahead
                     raise HTTPException(429, "too many attempts: wait a few minutes")
                 account = await asyncio.to_thread(here.accounts.check, user, password)
+                self.refused += account is None
                 for attempts, name in ((self._by_pair, f"{address} {user}"), (self._by_address, address)):
                     if account is None:
                         attempts.fail(name)
