@@ -203,5 +203,5 @@ def _measure(cameras: Iterable[_Camera], *, since_s: float) -> _Seen | None:
 
 
 def _news(node: str, load: float, relief: Relief) -> str:
-    where = f"node {node}" if node else "this machine"
+    where = f"node {node[:8]}" if node else "this machine"
     return f"{where}: live cameras need {load:.0%} of its time; {str(relief) or 'all frames, all background'}"

@@ -1,0 +1,46 @@
+"""Cameras over several GPUs and nodes; see tests.ray.gpus."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import RayConfig
+from workers.groups import Room
+
+LIMIT_S = 600.0
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "config", "groups", "bundle"),
+    [
+        ((8.0,), (2.0,), RayConfig(), 2, {"CPU": 1.0, "GPU": 1.0}),
+        ((8.0, 8.0, 8.0), (2.0, 1.0, 0.0), RayConfig(), 3, {"CPU": 1.0, "GPU": 1.0}),
+        ((8.0,), (1.0,), RayConfig(group_gpus=0.25), 4, {"CPU": 1.0, "GPU": 0.25}),
+        ((2.0,), (1.0,), RayConfig(group_gpus=0.25), 2, {"CPU": 1.0, "GPU": 0.25}),
+        ((2.0, 1.0), (0.0, 0.0), RayConfig(), 3, {"CPU": 1.0}),
+        ((0.5,), (0.0,), RayConfig(), 1, {"CPU": 0.5}),
+        ((4.0,), (0.5,), RayConfig(), 4, {"CPU": 1.0}),
+    ],
+)
+def test_room_for_groups(
+    cpus: tuple[float, ...], gpus: tuple[float, ...], config: RayConfig, groups: int, bundle: dict[str, float]
+) -> None:
+    room = Room(cpus, gpus)
+    assert room.groups(config) == groups
+    assert room.bundle(config) == bundle
+
+
+@pytest.mark.ray
+def test_two_codecs_on_two_nodes_share_the_cameras_and_store_what_one_would(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.ray.gpus", "--gpus", "1", "1", "--cameras", "4", str(tmp_path)]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, cwd=root, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    report = json.loads(done.stdout[done.stdout.index("{") :])
+    assert sorted(report["cameras_by_codec"].values()) == [2, 2]
+    assert report["packets_identical_to_one_process"]
