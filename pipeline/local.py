@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from pipeline.budget import Budget
 from pipeline.errors import FoveaError, JobError, SourceError
@@ -67,6 +68,25 @@ class CameraReport:
         self.counters = ledger.total
         if self.watch is not None:
             self.watch(self, receipt)
+
+
+class Run(Protocol):
+    """A site that is being recorded, here or elsewhere; SiteRun says what each does."""
+
+    @property
+    def cameras(self) -> Mapping[str, CameraReport]: ...
+
+    @property
+    def stopped(self) -> bool: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def wait(self, timeout_s: float) -> bool: ...
 
 
 Chain = Callable[[CameraPlan, CameraReport, threading.Event], None]

@@ -20,6 +20,8 @@ from pipeline.store.files import is_locked, lock, segment_path
 from pipeline.store.recovery import recover
 from pipeline.types import CodedFrame, Layer, StreamInfo
 
+PATIENCE_S = 5.0  # a recorder that was killed may leave a sink that is about to die
+
 
 class ArchiveSink(FrameSink):
     """One recording of one camera. Raises StoreError."""
@@ -28,7 +30,7 @@ class ArchiveSink(FrameSink):
         self._camera = camera
         self._store = Store(root)
         try:
-            self._sink = Sink(self._store, camera, info)
+            self._sink = Sink(self._store, camera, info, patience_s=PATIENCE_S)
         except BaseException:
             self._store.close()
             raise
@@ -95,11 +97,11 @@ class Recordings:
 
 def plan_site(site: SiteConfig, *, frames: int | None = None) -> tuple[CameraPlan, ...]:
     """One plan a camera. `frames` ends every camera after so many, where its own setting does not end it earlier."""
-    plans = []
+    plans, root = [], site.store.absolute()  # a sink may live in another directory
     for camera, config in site.cameras.items():
         if frames is not None:
             source = config.source.model_copy(update={"frames": min(frames, config.source.frames or frames)})
             config = config.model_copy(update={"source": source})
-        opener, held = partial(ArchiveSink, site.store, camera), Recordings(site.store, camera)
+        opener, held = partial(ArchiveSink, root, camera), Recordings(root, camera)
         plans.append(CameraPlan(camera, config, opener, site.ray.batch, held))
     return tuple(plans)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import call
-from pipeline.cli.cameras import Follower
 from pipeline.cli.logs import set_up
 from pipeline.config import load_site
+from pipeline.follow import Follower
 from pipeline.graph import CameraPlan
 from pipeline.local import SiteRun
 from pipeline.monitor import Monitor, serving

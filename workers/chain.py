@@ -45,10 +45,10 @@ class _Stopped(Exception):
     """The camera is to end before it began."""
 
 
-def ray_chain(config: RayConfig, *, budget: Budget | None = None) -> Chain:
+def ray_chain(config: RayConfig, *, budget: Budget | None = None, name: str = "") -> Chain:
     """The chain of one camera on the Ray that is running. The chains that it makes share their groups and the
-    budgets of their nodes."""
-    site = _Site(config, Pool(config), budget or Budget())
+    budgets of their nodes. `name` is the site's where its places must be found again; see workers.groups."""
+    site = _Site(config, Pool(config, site=name), budget or Budget())
 
     def chain(plan: CameraPlan, report: CameraReport, stop: threading.Event) -> None:
         _Camera(site, plan, report, stop).run()

@@ -10,13 +10,19 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
-from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+from ray.util.placement_group import (
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from pipeline.config import RayConfig
@@ -65,10 +71,11 @@ def room() -> Room:
 class Group:
     """Detector, codec and sink that some cameras share. Made without waiting; `ready` waits."""
 
-    def __init__(self, number: int, bundle: dict[str, float]) -> None:
+    def __init__(self, number: int, bundle: dict[str, float], *, site: str = "") -> None:
         self.number = number
         self.cameras = 0
-        self._placement = placement_group([bundle or {"CPU": 0.001}], strategy="STRICT_PACK")
+        name = f"{site} {uuid.uuid4().hex}" if site else ""
+        self._placement = placement_group([bundle or {"CPU": 0.001}], strategy="STRICT_PACK", name=name)
         self._inside = PlacementGroupSchedulingStrategy(self._placement, 0)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         cpus, gpus = bundle.get("CPU", 0.0), bundle.get("GPU", 0.0)
@@ -117,11 +124,20 @@ class Group:
             remove_placement_group(self._placement)
 
 
+def free_places(site: str) -> None:
+    """Give back what an earlier supervisor of this site, which died, had places for."""
+    for found in placement_group_table().values():
+        if found["name"].startswith(f"{site} ") and found["state"] != "REMOVED":
+            with contextlib.suppress(ValueError):  # gone meanwhile
+                remove_placement_group(get_placement_group(found["name"]))
+
+
 class Pool:
     """The groups of a site. Safe to share between the cameras' threads."""
 
-    def __init__(self, config: RayConfig) -> None:
-        self._config = config
+    def __init__(self, config: RayConfig, *, site: str = "") -> None:
+        """`site` names the groups' places, so that `free_places` finds them."""
+        self._config, self._site = config, site
         self._groups: list[Group] = []
         self._made = 0
         self._refused_s = -REFUSED_S
@@ -159,7 +175,7 @@ class Pool:
         more = len(self._groups) < offered.groups(self._config) and time.monotonic() - self._refused_s > REFUSED_S
         if least is None or (least.cameras and more):
             self._made += 1
-            least = Group(self._made, offered.bundle(self._config))
+            least = Group(self._made, offered.bundle(self._config), site=self._site)
             self._groups.append(least)
         return least
 

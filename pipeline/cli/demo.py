@@ -19,13 +19,13 @@ FOREVER_US = 1 << 62
 
 
 def main(path: Path) -> int:
-    from pipeline.cli.run import record, report_failures
+    from pipeline.cli.run import failed, record, report_failures
 
     site = load_site(path)
     shutil.rmtree(site.store, ignore_errors=True)
     job, interrupted = record(site, runner="ray", frames=None)
     report_failures(job)
-    if job.failed or interrupted:
+    if failed(job) or interrupted:
         return 1
     print(f"\n{path}: recorded on Ray in {job.seconds:.1f} s")
     for name, report in job.cameras.items():

@@ -19,7 +19,7 @@ from pipeline.replacing import replacing as replacing
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from pipeline.local import SiteRun
+    from pipeline.local import Run
     from pipeline.types import Frame
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout at the end.")]
@@ -132,7 +132,7 @@ def progress(line: Callable[[], str]) -> Iterator[Refresh]:
         yield refresh
 
 
-def watch(job: SiteRun) -> bool:
+def watch(job: Run) -> bool:
     """Start a job, show a line a camera, and wait for its end. The first Ctrl-C lets it finish what it holds, the
     second raises. Returns whether it was interrupted."""
     job.start()
@@ -156,7 +156,7 @@ def watch(job: SiteRun) -> bool:
                 return job.stopped
 
 
-def _lines(job: SiteRun) -> str:
+def _lines(job: Run) -> str:
     lines = []
     for name, report in job.cameras.items():
         c = report.counters

@@ -17,6 +17,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -118,17 +119,21 @@ def settle_ballast(root: Path) -> None:
                 os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
 
 
-def lock(directory: Path, *, wait: bool, name: str = LOCK) -> BinaryIO:
+def lock(directory: Path, *, wait: bool, name: str = LOCK, patience_s: float = 0.0) -> BinaryIO:
     """The lock of a directory, held until the file is closed or the process ends. Raises StoreError if another has it
-    and `wait` is false."""
+    and `wait` is false: at once, or after `patience_s`, for one that is about to end."""
+    until_s = time.monotonic() + patience_s
     with as_store_error(directory / name):
         file = open(directory / name, "ab")  # noqa: SIM115 - the open file is the lock
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
-            file.close()
-            raise StoreError(f"{directory}: another writer is at work here") from error
-        return file
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                return file
+            except BlockingIOError as error:
+                if time.monotonic() >= until_s:
+                    file.close()
+                    raise StoreError(f"{directory}: another writer is at work here") from error
+            time.sleep(0.05)
 
 
 def is_locked(directory: Path) -> bool:

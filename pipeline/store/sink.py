@@ -25,10 +25,11 @@ from pipeline.types import CodedFrame, Layer, Packet, StreamInfo
 class Sink:
     """Stores one camera. A packet with a plate opens a segment; the first one must have it.
 
-    Raises StoreError (one line) when the disk refuses, or if another sink has the camera.
+    Raises StoreError (one line) when the disk refuses, or if another sink has the camera, and still has it after
+    `patience_s`.
     """
 
-    def __init__(self, store: Store, camera: str, info: StreamInfo) -> None:
+    def __init__(self, store: Store, camera: str, info: StreamInfo, *, patience_s: float = 0.0) -> None:
         self._store = store
         self._camera = camera
         self._info = info
@@ -36,7 +37,7 @@ class Sink:
         with as_store_error(self._directory):
             self._directory.mkdir(exist_ok=True)
             sync_directory(self._directory.parent)
-        self._lock = lock(self._directory, wait=False)
+        self._lock = lock(self._directory, wait=False, patience_s=patience_s)
         try:
             recover(store, camera)
             self._epoch = store.begin_epoch(camera)

@@ -1,4 +1,6 @@
-"""Two nodes, one of which is killed: do its cameras go on at the other, and what crossed the link?
+"""Two nodes: the command is killed and begun again, then one node is killed, then the supervisor. Does recording go on
+without the first, do the cameras of the second go on at the other node, does the third come back, and what crossed the
+link?
 
 Each node is `fovea node` in a network namespace of its own, joined by a link that carries nothing but the cluster; the
 cameras' server has a third namespace and a link to each. Needs root and `ip`.
@@ -31,7 +33,9 @@ HEAD, OTHER, CAMERAS = "fovea-a", "fovea-b", "fovea-c"
 HEAD_IP, OTHER_IP, CAMERAS_IP = "10.231.1.1", "10.231.1.2", "10.231.9.1"
 RTSP_PORT, MONITOR_PORT = 8554, 9464
 STATUS = f"http://127.0.0.1:{MONITOR_PORT}/status"
+LAYERS = "foreground", "background"
 MOVED_S, LOST_S = 15.0, 1.0
+AWAY_S = 10.0  # between two commands
 WARM_S, QUIET_S = 40.0, 30.0
 SERVER = Path(__file__).resolve().parent.parent / "rtsp_server.py"
 
@@ -140,24 +144,29 @@ def run(root: Path, count: int, fps: int) -> dict[str, Any]:
         "ray": {"address": f"{HEAD_IP}:6379"},
     }  # fmt: skip
     (root / "site.yaml").write_text(yaml.safe_dump(site))
-    recorder = start(HEAD, root / "run.log", *fovea, "run", str(root / "site.yaml"), environment=token)
+    command = [*fovea, "run", str(root / "site.yaml"), "--log", "json"]
+    recorder = start(HEAD, root / "run.log", *command, environment=token)
     recording(count)
     time.sleep(WARM_S)
     before, (rx, tx), from_us = ask(), crossed(), time.time_ns() // 1000
     time.sleep(QUIET_S)
     after, (rx2, tx2) = ask(), crossed()
     there = {c["camera"]: c["place"] for c in after["cameras"]}
+    recorder.kill()
+    recorder.wait()
+    time.sleep(AWAY_S)
+    recorder = start(HEAD, root / "run2.log", *command, environment=token)
+    time.sleep(AWAY_S)
     killed_s = time.time()
     for pid in pids(OTHER):
         os.kill(pid, signal.SIGKILL)
-    moved: dict[str, float] = {}
-    while len(moved) < count and time.time() - killed_s < 60:
-        for name, last_us in newest_us(store).items():
-            if last_us > killed_s * 1e6 + 1_000_000:
-                moved.setdefault(name, round(time.time() - killed_s, 2))
-        time.sleep(0.25)
+    moved = back(store, count, killed_s)
     time.sleep(10)
     end, to_us = ask(), time.time_ns() // 1000 - 3_000_000
+    for pid in pids(HEAD):
+        if Path(f"/proc/{pid}/cmdline").read_text().startswith("ray::Supervisor"):
+            os.kill(pid, signal.SIGKILL)
+    supervised = back(store, count, time.time())
     for pid in pids(HEAD):
         if "run" in Path(f"/proc/{pid}/cmdline").read_text().split("\0"):
             os.kill(pid, signal.SIGTERM)
@@ -172,20 +181,33 @@ def run(root: Path, count: int, fps: int) -> dict[str, Any]:
             for name in archive.cameras()
         }  # fmt: skip
         faults = [str(fault) for fault in check(archive)]
-    coded = _grown(before, after, "coded")
+    distant = {name for name, place in there.items() if place.startswith(OTHER_IP)}
+    coded = _grown(before, after, "coded", distant)
     return {
-        "moved_s": moved, "gaps_from_the_kill_s": holes, "faults": faults, "places": there,
+        "moved_s": moved, "back_after_the_supervisor_s": supervised, "gaps_from_the_kill_s": holes, "faults": faults,
+        "places": there,
         "places_after": {c["camera"]: c["place"] for c in end["cameras"]},
         "cameras": {c["camera"]: c["counters"] for c in end["cameras"]},
         "link_seconds": QUIET_S, "link_to_head_bytes": rx2 - rx, "link_from_head_bytes": tx2 - tx,
-        "packet_bytes": _grown(before, after, "bytes_foreground") + _grown(before, after, "bytes_background"),
-        "frames_coded": coded, "raw_frame_bytes": coded * 320 * 240 * 3 // 2,
+        "packet_bytes_of_its_cameras": sum(_grown(before, after, f"bytes_{layer}", distant) for layer in LAYERS),
+        "frames_coded_there": coded, "their_raw_bytes": coded * 320 * 240 * 3 // 2,
     }  # fmt: skip
 
 
-def _grown(before: dict[str, Any], after: dict[str, Any], key: str) -> int:
+def back(store: Path, count: int, killed_s: float) -> dict[str, float]:
+    """By camera: seconds from a kill until a frame that was taken a second after it, or later, was in the archive."""
+    found: dict[str, float] = {}
+    while len(found) < count and time.time() - killed_s < 60:
+        for name, last_us in newest_us(store).items():
+            if last_us > killed_s * 1e6 + 1_000_000:
+                found.setdefault(name, round(time.time() - killed_s, 2))
+        time.sleep(0.25)
+    return found
+
+
+def _grown(before: dict[str, Any], after: dict[str, Any], key: str, cameras: set[str]) -> int:
     both = zip(before["cameras"], after["cameras"], strict=True)
-    return sum(int(b["counters"][key]) - int(a["counters"][key]) for a, b in both)
+    return sum(int(b["counters"][key]) - int(a["counters"][key]) for a, b in both if a["camera"] in cameras)
 
 
 def main() -> int:
@@ -205,6 +227,7 @@ def main() -> int:
     lost_s = [-hole[0] for holes in report["gaps_from_the_kill_s"].values() for hole in holes]
     report["lost_before_the_kill_s"] = max(lost_s, default=0.0)
     ok = len(report["moved_s"]) == given.cameras and max(report["moved_s"].values()) <= MOVED_S
+    ok = ok and len(report["back_after_the_supervisor_s"]) == given.cameras
     ok = ok and not report["faults"] and report["lost_before_the_kill_s"] <= LOST_S
     print(json.dumps({"ok": ok, **report}, indent=1))
     return 0 if ok else 1
