@@ -57,7 +57,7 @@ def test_it_outlives_its_command_and_its_own_death(
     with supervised(wanted, None, frames=None) as job:  # a command that goes away without a word
         until(lambda: not job.wait(0) and durable(wanted.store) > 0)
         first = job.view
-    with supervised(wanted, None, frames=None) as job, caplog.at_level(logging.INFO):
+    with supervised(wanted, None, frames=None) as job, caplog.at_level(logging.INFO, "pipeline"):
         assert (job.view.life, job.view.pid) == (first.life, first.pid)
         os.kill(first.pid, signal.SIGKILL)
         until(lambda: not job.wait(0) and job.view.life != first.life and job.view.cameras["yard"].counters.coded > 0)
