@@ -19,6 +19,7 @@ PIXELS = """(selector) => {
     context.drawImage(source, 0, 0, 32, 24);
     return [...context.getImageData(0, 0, 32, 24).data];
 }"""
+MEDIA = f"() => ({{ t: document.querySelector('video').currentTime, pixels: ({PIXELS})('video') }})"
 
 
 def shown_time(page: Page) -> float:
@@ -116,6 +117,55 @@ def test_keys_move_in_time(page: Page, site: Site) -> None:
     assert shown_time(page) <= FRAMES / FPS
 
 
+def test_footage_plays_and_its_pixels_change(page: Page, site: Site) -> None:
+    open_camera(page, site, t=1)
+    page.get_by_role("button", name="Play").click()
+    until(page, "() => document.querySelector('video').currentTime > 0.3")
+    badge(page, "Full picture")
+    before = page.evaluate(MEDIA)
+    until(page, "(since) => document.querySelector('video').currentTime > since + 1", before["t"])
+    after = page.evaluate(MEDIA)
+    assert sum(abs(a - b) for a, b in zip(before["pixels"], after["pixels"], strict=True)) > 1000
+    page.get_by_role("button", name="Pause").click()
+    badge(page, "Full picture")
+    # The picture that stands is the one that was shown: times of video and still agree.
+    assert shown_time(page) == pytest.approx(1 + after["t"], abs=1.0)
+    stood = shown_time(page)
+    page.get_by_label("Speed").select_option("16")
+    page.keyboard.press("k")
+    expect(page.locator(".stage-message")).to_have_text("The footage ends here.", timeout=30_000)
+    assert stood < shown_time(page) <= FRAMES / FPS + 0.1
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_the_foreground_alone_is_shown_still_and_playing(page: Page, site: Site) -> None:
+    open_camera(page, site, t=3)
+    switch = page.get_by_role("switch", name="Foreground only")
+    switch.click()
+    badge(page, "Foreground only")
+    expect(switch).to_have_attribute("aria-checked", "true")
+    with page.expect_request(re.compile(r"clip\.mp4.*layer=foreground")):
+        page.get_by_role("button", name="Play").click()
+    until(page, "() => document.querySelector('video').currentTime > 0.3")
+    badge(page, "Foreground only")
+    with page.expect_request(re.compile(r"clip\.mp4.*layer=full")):
+        page.keyboard.press("f")
+    expect(switch).to_have_attribute("aria-checked", "false")
+    until(page, "() => document.querySelector('video').currentTime > 0.3")
+    badge(page, "Full picture")
+
+
+def test_a_seek_while_playing_goes_on_there(page: Page, site: Site) -> None:
+    open_camera(page, site, t=1)
+    page.keyboard.press(" ")
+    until(page, "() => document.querySelector('video').currentTime > 0.2")
+    page.get_by_role("slider", name="Timeline").press("Home")
+    until(page, "() => document.querySelector('video').currentTime < 0.2")
+    until(page, "() => document.querySelector('video').currentTime > 0.4")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    assert 0.2 <= shown_time(page) < 3
+
+
 def test_an_event_in_the_timeline_leads_to_its_moment(page: Page, site: Site) -> None:
     open_camera(page, site, t=9)
     event = page.locator(".event").first
@@ -138,8 +188,8 @@ def test_where_nothing_is_recorded_the_page_says_so(page: Page, site: Site) -> N
     open_camera(page, site)
     page.get_by_label("Jump to a time").fill("2025-06-01T12:00:00")
     page.get_by_role("button", name="Go").click()
-    page.get_by_role("button", name="Play").click()
-    expect(page.locator(".stage-message")).to_be_visible()
+    expect(page.locator(".stage-message")).to_contain_text("No footage at 1 Jun 2025, 12:00:00.")
+    assert shown_time(page) == 0.0  # the nearest there is
 
 
 def test_search_finds_by_class_camera_and_place(page: Page, site: Site) -> None:

@@ -6,11 +6,12 @@
 
 import { isAbort } from "./api.js";
 import { h } from "./dom.js";
-import { formatExact } from "./format.js";
+import { formatExact, formatTime } from "./format.js";
 import { feed, release } from "./stream.js";
 
 const CLIP_S = 3600; // asked for at once, at single speed
 const WIDEST = 1920;
+const NEAR_S = 2; // a picture farther from the moment asked for is said to be so: key frames are no farther apart
 
 export const SPEEDS = [1, 2, 4, 8, 16];
 const BADGES = {
@@ -106,7 +107,7 @@ export class Player extends EventTarget {
     for (const wanted of layers) {
       try {
         const picture = await this.#api.frame(this.#camera.id, { ...this.#drawing(), t, layer: wanted, step }, signal);
-        await this.#draw(picture, wanted, signal);
+        await this.#draw(picture, { asked: t, wanted, signal });
       } catch (error) {
         return this.#failed(error, step);
       }
@@ -124,7 +125,7 @@ export class Player extends EventTarget {
     return Math.min(this.#camera.width, WIDEST, shown || WIDEST);
   }
 
-  async #draw({ blob, t, layer }, wanted, signal) {
+  async #draw({ blob, t, layer }, { asked, wanted, signal }) {
     const bitmap = await createImageBitmap(blob);
     signal.throwIfAborted();
     this.still.width = bitmap.width;
@@ -134,8 +135,9 @@ export class Player extends EventTarget {
     this.still.hidden = false;
     const shown = layer ?? wanted;
     const badge = shown === "full" ? "full" : wanted === this.#state.layer ? "foreground" : "first";
+    const message = t !== null && Math.abs(t - asked) > NEAR_S ? `No footage at ${formatTime(asked)}. This is the nearest picture.` : "";
     if (t !== null && wanted === this.#state.layer) this.#moveTo(t);
-    this.#set({ badge, message: "" });
+    this.#set({ badge, message });
     this.#drawn(shown);
   }
 
@@ -150,7 +152,6 @@ export class Player extends EventTarget {
       const response = await this.#api.clip(this.#camera.id, { ...this.#drawing(), from: t, to: t + CLIP_S * speed, layer, speed }, signal);
       this.#clip = { from: t, lead: header(response, "X-Lead", 0), speed };
       this.#follow(signal);
-      this.video.play().catch(() => {});
       await feed(this.video, response, { signal });
     } catch (error) {
       if (error.status === 404 && continued) this.#stopWith("The footage ends here.");
@@ -165,7 +166,6 @@ export class Player extends EventTarget {
       const response = await this.#api.live(this.#camera.id, this.#width(), signal);
       this.#clip = { from: header(response, "X-Time", null), lead: header(response, "X-Lead", 0), speed: 1 };
       this.#follow(signal);
-      this.video.play().catch(() => {});
       await feed(this.video, response, { signal, live: true });
       this.#stopWith("The live picture has ended.");
     } catch (error) {

@@ -11,7 +11,7 @@ const LOOK_MS = 200;
 export const canPlay = (type) => "MediaSource" in globalThis && MediaSource.isTypeSupported(type);
 
 /**
- * Feed `response`'s body to `video` until it ends or `signal` aborts. With `live` what is shown is kept at the end of what
+ * Feed `response`'s body to `video`, which plays it, until it ends or `signal` aborts. With `live` what is shown is kept at the end of what
  * is there. Resolves when all has been appended. Throws Error where the browser cannot play it.
  */
 export async function feed(video, response, { signal, live = false }) {
@@ -23,6 +23,7 @@ export async function feed(video, response, { signal, live = false }) {
   const media = new MediaSource();
   const address = URL.createObjectURL(media);
   video.src = address;
+  video.play().catch(() => {}); // it is muted, so it may; what ends it before it has begun is told by what ended it
   await once(media, "sourceopen", signal);
   URL.revokeObjectURL(address);
   const buffer = media.addSourceBuffer(type);
