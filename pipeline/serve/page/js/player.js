@@ -9,7 +9,7 @@ import { h } from "./dom.js";
 import { formatExact, formatTime } from "./format.js";
 import { feed, release } from "./stream.js";
 
-const CLIP_S = 3600; // asked for at once, at single speed
+const EVER_S = 10 * 366 * 86400; // to the end of the footage, wherever that is: the server sends no faster than is watched
 const WIDEST = 1920;
 const NEAR_S = 2; // a picture farther from the moment asked for is said to be so: key frames are no farther apart
 
@@ -39,7 +39,7 @@ export class Player extends EventTarget {
     this.element = h("div", { class: "stage" }, this.video, this.still, this.badge, this.message);
     this.element.style.aspectRatio = `${camera.width} / ${camera.height}`;
     this.video.addEventListener("waiting", () => { if (this.#clip) this.#set({ badge: "buffering" }); });
-    this.video.addEventListener("ended", () => this.#ended());
+    this.video.addEventListener("ended", () => { if (this.#clip) this.#stopWith("The footage ends here."); });
     signal.addEventListener("abort", () => {
       this.#turn.abort();
       release(this.video);
@@ -143,19 +143,17 @@ export class Player extends EventTarget {
 
   // -- playing
 
-  /** `continued`: from the end of the clip before. */
-  async #play({ continued = false } = {}) {
+  async #play() {
     const signal = this.#begin();
     const { t, speed, layer } = this.#state;
     this.#set({ badge: "loading", message: "" });
     try {
-      const response = await this.#api.clip(this.#camera.id, { ...this.#drawing(), from: t, to: t + CLIP_S * speed, layer, speed }, signal);
+      const response = await this.#api.clip(this.#camera.id, { ...this.#drawing(), from: t, to: t + EVER_S, layer, speed }, signal);
       this.#clip = { from: t, lead: header(response, "X-Lead", 0), speed };
       this.#follow(signal);
       await feed(this.video, response, { signal });
     } catch (error) {
-      if (error.status === 404 && continued) this.#stopWith("The footage ends here.");
-      else this.#failed(error);
+      this.#failed(error);
     }
   }
 
@@ -195,14 +193,6 @@ export class Player extends EventTarget {
     return from === null ? null : from + Math.max(0, mediaTime - lead) * speed;
   }
 
-  /** A clip was played to its end: on with the next hour, where there is one. */
-  #ended() {
-    if (this.#state.mode === "playing" && this.#clip) {
-      this.#moveTo(Math.max(this.#state.t, this.#timeOf(this.video.duration)));
-      this.#play({ continued: true });
-    }
-  }
-
   // -- what all share
 
   /** End what is under way. The picture on the screen stays until there is another. */
@@ -230,8 +220,7 @@ export class Player extends EventTarget {
   }
 
   #stopWith(message) {
-    this.#turn.abort();
-    this.#clip = null;
+    this.#begin();
     this.#set({ mode: "paused", badge: "", message });
   }
 
