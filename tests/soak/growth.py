@@ -100,6 +100,8 @@ def measure(root: Path, count: int, seconds: float, *, fps: int, size: tuple[int
         "cameras": count, "seconds": round(took_s, 1),
         "frames_in": frames[0], "coded": frames[1], "dropped": frames[2],
         "coded_a_second": round(frames[1] / took_s, 2),
+        "coded_by_camera": list(_grown_by(begin, end, "coded").values()),
+        "goes_without": sorted({c["relief"] for state in states[-10:] for c in state["cameras"]}),
         "latency_p50_s": round(sorted(middle)[len(middle) // 2], 3), "within_2_s": round(_within(begin, end), 5),
         "worst_window_p99_s": round(max(late), 3),
         "memory_begin_bytes": sum(memory[:edge]) // edge, "memory_end_bytes": sum(memory[-edge:]) // edge,
@@ -113,8 +115,12 @@ def measure(root: Path, count: int, seconds: float, *, fps: int, size: tuple[int
 
 
 def _grown(begin: dict[str, Any], end: dict[str, Any], key: str) -> int:
+    return sum(_grown_by(begin, end, key).values())
+
+
+def _grown_by(begin: dict[str, Any], end: dict[str, Any], key: str) -> dict[str, int]:
     both = zip(begin["cameras"], end["cameras"], strict=True)
-    return sum(int(b["counters"][key]) - int(a["counters"][key]) for a, b in both)
+    return {b["camera"]: int(b["counters"][key]) - int(a["counters"][key]) for a, b in both}
 
 
 def _within(begin: dict[str, Any], end: dict[str, Any]) -> float:
