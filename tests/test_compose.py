@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.monitor import SiteState, StoreState
+from pipeline.monitor.metrics import SiteCollector
+
+STATE = SiteState(0.0, 0.0, 0, (), (), StoreState(0, 0, 1))
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
 
@@ -53,3 +59,16 @@ def test_the_client_accepts_it() -> None:
         assert done.returncode == 0, done.stderr
         return
     pytest.skip("no docker compose on this machine")
+
+
+def test_the_dashboard_shows_what_there_is_and_all_of_it() -> None:
+    """Against the names that docs/operations.md promises."""
+    board = json.loads((ROOT / "configs" / "grafana.json").read_text())
+    asked = " ".join(target["expr"] for panel in board["panels"] for target in panel["targets"])
+    used = {name.removesuffix("_total").removesuffix("_bucket") for name in re.findall(r"fovea_[a-z_]+", asked)}
+    known = {metric.name for metric in SiteCollector(lambda: STATE).collect()}
+    assert used <= known
+    by_hand = {"fovea_frames_in", "fovea_frames_coded", "fovea_frames_lost", "fovea_frames_thinned", "fovea_fps_in"}
+    assert known - used <= by_hand | {"fovea_bits_a_pixel", "fovea_queue_age_seconds", "fovea_memory_bytes"}
+    places = [tuple(panel["gridPos"].values()) for panel in board["panels"]]
+    assert len(set(places)) == len(places)
