@@ -6,11 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.config import RayConfig
-from workers.groups import Room
 
 LIMIT_S = 600.0
 
@@ -30,6 +30,8 @@ LIMIT_S = 600.0
 def test_room_for_groups(
     cpus: tuple[float, ...], gpus: tuple[float, ...], config: RayConfig, groups: int, bundle: dict[str, float]
 ) -> None:
+    from workers.groups import Room
+
     room = Room(cpus, gpus)
     assert room.groups(config) == groups
     assert room.bundle(config) == bundle
@@ -37,10 +39,20 @@ def test_room_for_groups(
 
 @pytest.mark.ray
 def test_two_codecs_on_two_nodes_share_the_cameras_and_store_what_one_would(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.ray.gpus", "--gpus", "1", "1", "--cameras", "4", str(tmp_path)]
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, cwd=root, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    report = json.loads(done.stdout[done.stdout.index("{") :])
+    report = run("tests.ray.gpus", "--gpus", "1", "1", "--cameras", "4", str(tmp_path))
     assert sorted(report["cameras_by_codec"].values()) == [2, 2]
     assert report["packets_identical_to_one_process"]
+
+
+@pytest.mark.ray
+def test_a_camera_moves_to_a_node_that_comes(tmp_path: Path) -> None:
+    assert run("tests.ray.join", str(tmp_path))["spread"]
+
+
+def run(module: str, *arguments: str) -> dict[str, Any]:
+    """In a process with a cluster of its own."""
+    command, root = [sys.executable, "-m", module, *arguments], Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, cwd=root, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    report: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    return report
