@@ -27,6 +27,7 @@ LIMIT_S = 600.0
         ((4.0,), (0.5,), RayConfig(), 4, {"CPU": 1.0}),
     ],
 )
+@pytest.mark.usefixtures("ray_config")  # Ray must not be imported before its settings are made
 def test_room_for_groups(
     cpus: tuple[float, ...], gpus: tuple[float, ...], config: RayConfig, groups: int, bundle: dict[str, float]
 ) -> None:
