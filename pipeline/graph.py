@@ -303,6 +303,11 @@ class CameraPlan:
     batch: int
     held: Held | None = None
 
+    @property
+    def counted_off(self) -> bool:
+        """Whether the camera ends after a number of frames."""
+        return self.config.source.frames is not None
+
     def source(self, *, skip: int = 0) -> SourceStage:
         return SourceStage(self.config.source, batch=self.batch, skip=skip, masks=self.config.masks)
 

@@ -57,6 +57,7 @@ class TinySource:
     fails_at: int | None
     live: bool
     skip: int = 0
+    pace_s: float = 0.0
 
     def setup(self) -> bool:
         self._live: LiveSource | None = None
@@ -75,6 +76,7 @@ class TinySource:
                 raise SourceError(f"tiny: broke at frame {index}")
             if self.live and index % 50 == 0:
                 time.sleep(0.01)
+            time.sleep(self.pace_s)
             yield frame(index, width=self.size[0], height=self.size[1])
 
     def process(self, relief: Relief = NO_RELIEF) -> tuple[Footage, SourceCounts]:
@@ -213,13 +215,18 @@ class TinyPlan:
     setup_waits_for: Path | None = None
     live: bool = False
     once: Path | None = None
+    pace_s: float = 0.0
+
+    @property
+    def counted_off(self) -> bool:
+        return self.pace_s == 0
 
     @property
     def held(self) -> Lines | None:
         return Lines(self.out) if self.once is not None else None
 
     def source(self, *, skip: int = 0) -> TinySource:
-        return TinySource(self.count, self.batch, self.size, self.source_fails_at, self.live, skip)
+        return TinySource(self.count, self.batch, self.size, self.source_fails_at, self.live, skip, self.pace_s)
 
     def detect(self) -> TinyDetector:
         return TinyDetector()

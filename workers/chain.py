@@ -38,6 +38,7 @@ SETUP_S = 120.0
 CLOSE_S = 60.0
 POLL_S = 0.5
 PAUSE_S, MAX_PAUSE_S = 0.2, 10.0
+BALANCE_S = 10.0  # between two looks for a better place
 MAX_STILLBORN = 5  # lives in a row in which a file stored nothing
 
 
@@ -83,9 +84,11 @@ class _Camera:
             stored_before = self._ledger.total.coded
             try:
                 with errors():
-                    self._live_once(life)
+                    moves = self._live_once(life)
                 self._report.counters = self._ledger.settle()
-                return
+                if not moves or self._stop.is_set():
+                    return
+                continue
             except _Stopped:
                 return
             except FoveaError as error:
@@ -110,7 +113,8 @@ class _Camera:
             return self._plan.held is not None
         return self._live and isinstance(error, JobError) and self._ledger.total.coded > self._before
 
-    def _live_once(self, life: int) -> None:
+    def _live_once(self, life: int) -> bool:
+        """One life; whether it ended for a better place."""
         with self._pool.place(self._stop) as group:
             if group is None:
                 raise _Stopped
@@ -123,11 +127,16 @@ class _Camera:
                     stack.callback(self._budget.leave, self._plan.camera)
                     if self._live:
                         self._budget.join(self._plan.camera, self._report.node)
-                    self._feed(workers)
+                    return self._feed(workers, group)
             except BaseException:  # after what still lives has stored what it held
                 if not group.alive():
                     self._pool.discard(group)
                 raise
+
+    @property
+    def _may_move(self) -> bool:
+        """A live camera, unless its frames are counted off."""
+        return self._live and self._report.counters.coded > self._before and not self._plan.counted_off
 
     def _set_up(self, workers: _Workers) -> tuple[bool, str]:
         """Whether the source is live, and the detector in a line. Does not hold up a camera that is stopped: a worker
@@ -142,16 +151,22 @@ class _Camera:
         live, line, *_ = ray.get(calls, timeout=0.0)
         return live, line
 
-    def _feed(self, workers: _Workers) -> None:
+    def _feed(self, workers: _Workers, group: Group) -> bool:
+        """Batches through the chain until the source has ended; whether it was ended for a better place."""
         flight: deque[_Batch] = deque()
-        ended, silent_s = False, 0.0
+        ended, moves, silent_s, look_s = False, False, 0.0, time.monotonic() + BALANCE_S
         try:
             while True:
                 while len(flight) < self._config.window and not ended and not self._stop.is_set():
                     self._report.relief = self._budget.relief(self._plan.camera)
                     flight.append(workers.submit(self._report.relief))
                 if not flight:
-                    return
+                    return moves
+                if not moves and self._may_move and time.monotonic() > look_s:
+                    look_s = time.monotonic() + BALANCE_S
+                    if moves := self._pool.better(group):
+                        log.warning("moves to where fewer cameras are", extra={"camera": self._plan.camera})
+                        workers.stop_reading()  # what waits is coded here
                 batch = flight[0]  # batches are stored in order, so the first is the next to be ready
                 if not ray.wait([batch.stored], timeout=POLL_S)[0]:
                     silent_s += POLL_S

@@ -18,6 +18,10 @@ class Codec:
     def __init__(self) -> None:
         self._stages: dict[str, tuple[CodecStage, Turn]] = {}
 
+    def warm(self) -> None:
+        """Load what every camera needs."""
+        import pipeline.codec  # noqa: F401 - torch, which takes seconds
+
     def open(self, plan: CameraPlan, life: int) -> None:
         stage = plan.codec()
         stage.setup()

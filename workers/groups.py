@@ -35,6 +35,7 @@ from workers.sink import SinkActor
 PLACEMENT_S = 20.0
 ALIVE_S = 5.0
 POLL_S = 0.5
+MOVE_S = 5.0  # between two cameras that move for balance
 REFUSED_S = 30.0  # after the cluster had no room for a group, others are shared for so long
 
 
@@ -73,7 +74,7 @@ class Group:
 
     def __init__(self, number: int, bundle: dict[str, float], *, site: str = "") -> None:
         self.number = number
-        self.cameras = 0
+        self.cameras = self.leaving = 0
         name = f"{site} {uuid.uuid4().hex}" if site else ""
         self._placement = placement_group([bundle or {"CPU": 0.001}], strategy="STRICT_PACK", name=name)
         self._inside = PlacementGroupSchedulingStrategy(self._placement, 0)
@@ -83,6 +84,8 @@ class Group:
         self.detector: Any = DetectorActor.options(num_cpus=0, **shared).remote()
         self.codec: Any = CodecActor.options(num_cpus=cpus, **shared).remote()
         self.sink: Any = SinkActor.options(num_cpus=0, scheduling_strategy=here).remote()
+        self._made_s = time.monotonic()
+        self._warm: Any = None
 
     def ready(self, stop: threading.Event) -> bool:
         """Wait for its place, unless stopped; whether it has one."""
@@ -91,6 +94,13 @@ class Group:
             if stop.is_set() or time.monotonic() > until_s:
                 return False
         return True
+
+    def warm(self) -> bool | None:
+        """Whether a camera would be coded there at once; None where it has found no place in time."""
+        self._warm = self._warm or self.codec.warm.remote()
+        if not ray.wait([self._warm], timeout=0)[0]:
+            return False if self._placement.wait(0) or time.monotonic() - self._made_s < PLACEMENT_S else None
+        return self.alive()
 
     def node(self) -> str:
         """The id of its node, once it is ready."""
@@ -140,7 +150,7 @@ class Pool:
         self._config, self._site = config, site
         self._groups: list[Group] = []
         self._made = 0
-        self._refused_s = -REFUSED_S
+        self._refused_s = self._moved_s = -REFUSED_S
         self._mutex = threading.Lock()
 
     @contextlib.contextmanager
@@ -161,6 +171,7 @@ class Pool:
         finally:
             with self._mutex:
                 group.cameras -= 1
+                group.leaving = max(0, group.leaving - 1)
                 if group.cameras == 0:
                     self._drop(group)
 
@@ -169,15 +180,45 @@ class Pool:
         with self._mutex:
             self._drop(group)
 
+    def better(self, group: Group) -> bool:
+        """Whether one camera of this group should begin anew elsewhere, now: where another has two fewer. Where nodes
+        have come that have room for one more group, it is made first."""
+        with self._mutex:
+            now_s = time.monotonic()
+            if group not in self._groups or group.cameras < 2 or now_s - self._moved_s < MOVE_S:
+                return False
+            least = min(self._groups, key=lambda other: other.cameras)
+            under_way = sum(other.leaving for other in self._groups)
+            if least.cameras + under_way > group.cameras - group.leaving - 2:
+                offered = room()
+                if self._more(offered):
+                    self._make(offered)
+                return False
+            warm = least.warm()
+            if warm is None:
+                self._refused_s = now_s
+                self._drop(least)
+            elif warm:
+                self._moved_s = now_s
+                group.leaving += 1
+            return bool(warm)
+
     def _choose(self) -> Group:
         offered = room()
         least = min(self._groups, key=lambda group: group.cameras, default=None)
-        more = len(self._groups) < offered.groups(self._config) and time.monotonic() - self._refused_s > REFUSED_S
-        if least is None or (least.cameras and more):
-            self._made += 1
-            least = Group(self._made, offered.bundle(self._config), site=self._site)
-            self._groups.append(least)
+        if least is None or (least.cameras and self._more(offered)):
+            return self._make(offered)
         return least
+
+    def _more(self, offered: Room) -> bool:
+        """Whether there is room for one more group."""
+        return len(self._groups) < offered.groups(self._config) and time.monotonic() - self._refused_s > REFUSED_S
+
+    def _make(self, offered: Room) -> Group:
+        self._made += 1
+        group = Group(self._made, offered.bundle(self._config), site=self._site)
+        self._groups.append(group)
+        return group
 
     def _drop(self, group: Group) -> None:
         if group in self._groups:

@@ -48,8 +48,8 @@ def site(store: Path, cameras: int) -> Any:
 
 
 @contextmanager
-def cluster(gpus: list[int]) -> Iterator[None]:
-    """A node for each number of GPUs, on loopback."""
+def cluster(gpus: list[int]) -> Iterator[Any]:
+    """A node for each number of GPUs, on loopback; gives Ray's own handle of it."""
     os.environ.update(QUIET | LOOPBACK | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
     import ray
     from ray.cluster_utils import Cluster
@@ -61,7 +61,7 @@ def cluster(gpus: list[int]) -> Iterator[None]:
             started.add_node(**node)
         started.wait_for_nodes()
         ray.init(address=started.address, namespace="fovea", log_to_driver=False, logging_level="ERROR")
-        yield
+        yield started
     finally:
         ray.shutdown()
         started.shutdown()
