@@ -13,7 +13,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY pipeline pipeline
 COPY workers workers
 COPY configs configs
-RUN pip install --no-cache-dir ${PIP_OPTIONS} '.[openvino]'
+RUN pip install --no-cache-dir ${PIP_OPTIONS} '.[openvino,serve]'
 
 RUN useradd --create-home --uid 10001 fovea && install --directory --owner fovea /var/lib/fovea
 USER fovea

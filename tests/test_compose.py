@@ -25,12 +25,12 @@ def services() -> dict[str, Any]:
 
 def test_what_runs_fovea_is_confined_and_has_room_for_frames(services: dict[str, Any]) -> None:
     ours = {name: service for name, service in services.items() if service.get("image") == "fovea"}
-    assert {"recorder", "recorder-gpu", "head", "node", "node-gpu", "recorder-cluster"} == set(ours)
+    assert {"recorder", "recorder-gpu", "head", "node", "node-gpu", "recorder-cluster", "serve"} == set(ours)
     for service in services.values():
         assert service["cap_drop"] == ["ALL"]
         assert not service.get("privileged", False)
     assert all(service["shm_size"] == "2gb" for service in ours.values())
-    assert all("healthcheck" in service for name, service in ours.items() if name.startswith("recorder"))
+    assert all("healthcheck" in service for name, service in ours.items() if name.startswith(("recorder", "serve")))
     assert "USER fovea" in (ROOT / "Dockerfile").read_text()
 
 

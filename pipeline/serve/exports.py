@@ -184,6 +184,7 @@ class Exports:
                 continue
             self._jobs[job.id] = job
             if not job.over:
+                self._clear(job)
                 self._put(replace(job, state="failed", error="the server ended"))
         self._forget_old()
 
@@ -228,6 +229,10 @@ class Exports:
         for made in pins:
             with suppress(FoveaError), Store(self._root) as store:
                 unpin(store, made)
+        self._clear(job)
+
+    def _clear(self, job: Job) -> None:
+        """Remove a job's files, whole or begun."""
         for path in (self._folder / job.id).glob("*.mp4*"):
             path.unlink(missing_ok=True)
 

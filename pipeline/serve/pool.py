@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from pipeline.serve.worker import Head, Message, Task, main
 log = logging.getLogger(__name__)
 
 _PAUSE_S = 1.0  # before a worker that died is replaced
-_END_S = 10.0  # for a worker to end
+_END_S = 2.0  # for a worker to end by itself; one that still loads its libraries does not
 
 
 class BusyError(JobError):
@@ -133,8 +134,9 @@ class Pool:
             link.send(Message("quit", -1))
         for link in self._links:
             await asyncio.to_thread(link.life.join, _END_S)
-            if link.life.is_alive():
-                log.warning("a process that decodes does not end")
+            if link.life.is_alive() and isinstance(link.life, BaseProcess):
+                link.life.kill()  # it writes nothing, so nothing is lost
+                link.life.join()
 
     @property
     def active(self) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
 
+from pipeline.config import load_site
 from pipeline.errors import JobError
 from pipeline.replay import MakeDecoder
 from pipeline.serve.accounts import ADMIN, Accounts
@@ -46,26 +49,39 @@ def serve(
     config: Path, make_decoder: MakeDecoder, *, reset_admin: bool = False, report: Callable[[str], None] = print
 ) -> None:
     """Serve until Ctrl-C. Raises FoveaError where it cannot begin."""
-    served = make_served(config, make_decoder)
-    settings = served.site.now.serve
-    password = served.accounts.first_password(again=reset_admin)
-    if password is not None:
-        report(f"user {ADMIN}, password {password} (shown this once: change it after you have signed in)")
-    host, _, port = settings.listen.rpartition(":")
+    site = load_site(config)
+    settings = site.serve
     for name in (settings.certificate, settings.key):
         if name is not None and not os.access(name, os.R_OK):
             raise JobError(f"serve: {name} cannot be read")
-    server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(served), host=host.strip("[]"), port=int(port), log_level="warning", access_log=False,
-            server_header=False, timeout_graceful_shutdown=_GRACE_S, ssl_certfile=settings.certificate,
-            ssl_keyfile=settings.key, lifespan="on", h11_max_incomplete_event_size=32 << 10,
-        )
-    )  # fmt: skip
-    report(f"http{'s' if settings.certificate else ''}://{settings.listen}/")
+    with listening(settings.listen) as taken:
+        served = make_served(config, make_decoder)
+        password = served.accounts.first_password(again=reset_admin)
+        if password is not None:
+            report(f"user {ADMIN}, password {password} (shown this once: change it after you have signed in)")
+        server = uvicorn.Server(
+            uvicorn.Config(
+                make_app(served), log_level="warning", access_log=False, server_header=False,
+                timeout_graceful_shutdown=_GRACE_S, ssl_certfile=settings.certificate, ssl_keyfile=settings.key,
+                lifespan="on", h11_max_incomplete_event_size=32 << 10,
+            )
+        )  # fmt: skip
+        report(f"http{'s' if settings.certificate else ''}://{settings.listen}/")
+        try:
+            server.run(sockets=[taken])
+        finally:
+            served.accounts.close()
+
+
+@contextmanager
+def listening(listen: str) -> Iterator[socket.socket]:
+    """A socket at `host:port`, before anything else is begun. Raises JobError where it is taken."""
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
     try:
-        server.run()
-    finally:
-        served.accounts.close()
-    if not server.started:
-        raise JobError(f"serve.listen: cannot listen at {settings.listen}")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        taken = socket.create_server((host, int(port)), family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        raise JobError(f"serve.listen: {listen}: {getattr(error, 'strerror', None) or error}") from error
+    with taken:
+        yield taken

@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -280,6 +281,8 @@ def main(pipe: Connection, root: Path, make_decoder: MakeDecoder, threads: int) 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # before torch is loaded: it holds for every thread then
     os.nice(NICE)
+    if os.environ.get("FOVEA_DEBUG") != "1":
+        warnings.simplefilter("ignore")  # of libraries, as in the command
     warm_up(root, make_decoder)
     worker = Worker(pipe, root, make_decoder)
     worker.send(Message("end", -1))

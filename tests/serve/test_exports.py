@@ -137,12 +137,15 @@ def test_finished_clips_outlive_the_server_and_old_ones_go(tmp_path: Path) -> No
     unfinished = json.loads(path.read_text()) | {"id": "0" * 16, "state": "running", "files": []}
     (tmp_path / "archive.exports" / ("0" * 16)).mkdir()
     (tmp_path / "archive.exports" / ("0" * 16) / "job.json").write_text(json.dumps(unfinished))
+    begun = tmp_path / "archive.exports" / ("0" * 16) / ".gate.1.part.mp4"
+    begun.write_bytes(b"half")
     (tmp_path / "archive.exports" / "strange").mkdir()
     (tmp_path / "archive.exports" / "strange" / "job.json").write_text("{")
     with serving(config) as (_, client):
         sign_in(client)
         assert client.get(f"/api/exports/{name}/gate.mp4").status_code == 200
         assert (job(client, "0" * 16)["state"], job(client, "0" * 16)["error"]) == ("failed", "the server ended")
+        assert not begun.exists()
     path.write_text(json.dumps(json.loads(path.read_text()) | {"made": 1.0}))
     with serving(config) as (_, client):
         sign_in(client)
