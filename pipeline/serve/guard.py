@@ -65,8 +65,7 @@ class Guard:
             headers[name] = value
         if self._secure:
             headers["Strict-Transport-Security"] = "max-age=31536000"
-        if path.startswith("/api/"):
-            headers.setdefault("Cache-Control", "no-store")
+        headers.setdefault("Cache-Control", "no-store" if path.startswith("/api/") else "no-cache")
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Status and reason; None where the request may pass."""

@@ -10,6 +10,7 @@ from pipeline.player import Picture
 from pipeline.serve.fragments import Fragments
 from pipeline.serve.pictures import Look, dressed
 from pipeline.serve.worker import Desk, Head, Part
+from pipeline.store import covered
 from pipeline.tail import Tail
 from pipeline.types import Frame, StreamInfo
 
@@ -31,6 +32,8 @@ class ClipTask:
     look: Look
 
     def run(self, desk: Desk) -> Iterator[Part]:
+        if not covered(desk.store, self.camera, from_us=self.from_us, to_us=self.to_us):
+            raise StreamError("nothing is recorded there")
         with desk.player(self.camera) as player:
             played = player.play(self.from_us, speed=self.speed, until_us=self.to_us, layer=self.look.layer, lead=True)
             pictures = self._held_back(desk, played)

@@ -104,6 +104,9 @@ def test_headers_of_every_answer(admin: TestClient) -> None:
         assert headers["x-frame-options"] == "DENY"
         assert "server" not in headers
     assert admin.get("/api/me").headers["cache-control"] == "no-store"
+    page = admin.get("/")
+    assert page.headers["cache-control"] == "no-cache"
+    assert admin.get("/", headers={"If-None-Match": page.headers["etag"]}).status_code == 304
 
 
 def test_the_cookie_is_for_this_site_and_no_script(stranger: TestClient) -> None:
