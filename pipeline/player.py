@@ -67,6 +67,10 @@ class Player:
             opened.close()
             self.faults.extend(opened.faults(self._store))
 
+    def rest(self) -> None:
+        """Let go of decoded frames, which may be many; the plate stays decoded."""
+        self._held = None
+
     def __enter__(self) -> Player:
         return self
 

@@ -28,6 +28,7 @@ Role = Literal["admin", "viewer"]
 
 ADMIN = "admin"
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 256
+VERSION = 1  # of users.sql
 MOST_AUDIT = 100_000
 MOST_TOKENS = 100  # a user
 MOST_SESSIONS = 50  # a user; the oldest goes
@@ -104,6 +105,10 @@ class Accounts:
                 bare = "\n".join(line.split("--")[0] for line in text.splitlines())
                 for statement in bare.split(";"):
                     database.execute(statement)
+            ((version,),) = database.execute("PRAGMA user_version")
+            if version > VERSION:
+                raise StoreError(f"{path}: users of version {version}, this program knows {VERSION}")
+            database.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
         with self._mutex:

@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 
 WINDOW = 8  # parts that may be on their way to a taker
 NICE = 10  # the recorder comes first
-_IDLE_PLAYERS = 4
+_IDLE_BYTES = 512 << 20  # about what idle players' decoders may take
+_DECODER_BYTES = 30  # about what one takes, a pixel
 _MASKS = 600  # a minute's; a few kilobytes each
 
 Cells = npt.NDArray[np.bool_]
@@ -176,6 +177,12 @@ class _Seat:
         self.memory = Memory()
         self.player = Player(self.store, camera, make_decoder=self._make(worker), clock=lambda: self._desk().clock())
 
+    @property
+    def nbytes(self) -> int:
+        """About what it takes."""
+        info = self.memory.info
+        return info.width * info.height * _DECODER_BYTES if info is not None else 0
+
     def _make(self, worker: Worker) -> MakeDecoder:
         return lambda info: _Turned(worker.make_decoder(info), info, self._desk)
 
@@ -250,10 +257,14 @@ class Worker:
         finally:
             seat.desk = None
             with self._mutex:
+                for other in self._idle:
+                    other.player.rest()  # only the last one keeps a GOP's frames, for who goes through them
                 self._idle.append(seat)
-                old = self._idle.pop(0) if len(self._idle) > _IDLE_PLAYERS else None
-            if old is not None:
-                old.player.close()
+                old = []
+                while len(self._idle) > 1 and sum(idle.nbytes for idle in self._idle) > _IDLE_BYTES:
+                    old.append(self._idle.pop(0))
+            for idle in old:
+                idle.player.close()
 
     def _work(self, desk: Desk, message: Message) -> None:
         end = Message("end", message.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -113,4 +114,13 @@ def test_the_audit_log_keeps_the_newest(accounts: Accounts, monkeypatch: pytest.
 def test_a_file_that_is_no_database_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "users.sqlite").write_text("not a database, though it is as long as one would be" * 100)
     with pytest.raises(StoreError, match="not a database"):
+        Accounts(tmp_path / "users.sqlite")
+
+
+def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    Accounts(tmp_path / "users.sqlite").close()
+    with sqlite3.connect(tmp_path / "users.sqlite") as database:
+        database.execute("PRAGMA user_version = 2")
+    database.close()
+    with pytest.raises(StoreError, match="version 2, this program knows 1"):
         Accounts(tmp_path / "users.sqlite")

@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.serve.site import T0, make_site, serving, sign_in
-from tests.streams import FakeDecoder
+from tests.streams import FakeDecoder, make_packets
 
 
 def get(client: TestClient, path: str, **query: Any) -> Any:
@@ -47,9 +47,15 @@ def test_a_timeline_shows_footage_gaps_and_what_was_seen(admin: TestClient) -> N
     assert (event["class"], event["score"], found["more"]) == ("person", 0.9, False)
 
 
-def test_layers_by_time_sum_to_what_is_stored(admin: TestClient) -> None:
+def test_layers_by_time_show_where_the_bytes_are(admin: TestClient) -> None:
     (gate, _) = get(admin, "/api/cameras")
-    found = get(admin, "/api/cameras/gate/layers", **{"from": T0 - 1, "to": T0 + 20, "buckets": 7})
+    packets = make_packets(200, gop=25, segment=100)
+    found = get(admin, "/api/cameras/gate/layers", **{"from": T0, "to": T0 + 2, "buckets": 2})
+    for place in (0, 1):
+        part = packets[25 * place : 25 * place + 25]
+        assert found["foreground"][place] == sum(len(p.plate) + len(p.foreground) for p in part)
+        assert found["background"][place] == sum(len(p.background) for p in part)
+    found = get(admin, "/api/cameras/gate/layers", **{"from": T0 - 1000, "to": T0 + 1000, "buckets": 7})
     assert sum(found["foreground"]) == pytest.approx(gate["bytes_foreground"], abs=7)
     assert sum(found["background"]) == pytest.approx(gate["bytes_background"], abs=7)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 
 from pipeline.config import CAMERA_ID
+from pipeline.serve.layers import bytes_by_time
 from pipeline.serve.routes.asked import US, Camera, From, Here, To, Who, allow, span_us
 from pipeline.serve.search import Found, SearchQuery, parse_zone, search
 from pipeline.serve.served import CameraNow, Served, state_of
@@ -83,21 +84,10 @@ def timeline(here: Here, camera: Camera, begin: From, end: To, buckets: Buckets 
 
 @router.get("/cameras/{camera}/layers")
 def layers(here: Here, camera: Camera, begin: From, end: To, buckets: Buckets = 400) -> dict[str, object]:
-    """Bytes of each layer by time. A segment's are spread evenly over its length."""
+    """Bytes of each layer by time: frame by frame in a short range, else a segment's spread evenly over its length."""
     from_us, to_us = span_us(begin, end)
-    width_us = (to_us - from_us) / buckets
-    sums = [[0.0] * buckets, [0.0] * buckets]
-    for segment in here.archive.store.segments(camera, from_us=from_us, to_us=to_us):
-        first_us, last_us = segment.first_wall_us, max(segment.last_wall_us, segment.first_wall_us + 1)
-        low = max(0, int((first_us - from_us) / width_us))
-        high = min(buckets - 1, int((last_us - from_us) / width_us))
-        sizes = segment.bytes_foreground, segment.bytes_background if segment.has_background else 0
-        for place in range(low, high + 1):
-            begin_us = from_us + place * width_us
-            share = (min(last_us, begin_us + width_us) - max(first_us, begin_us)) / (last_us - first_us)
-            for layer, size in zip(sums, sizes, strict=True):
-                layer[place] += max(0.0, share) * size
-    return {"from": begin, "to": end, "foreground": list(map(round, sums[0])), "background": list(map(round, sums[1]))}
+    found = bytes_by_time(here.archive, camera, from_us=from_us, to_us=to_us, buckets=buckets)
+    return {"from": begin, "to": end, "foreground": found[0], "background": found[1]}
 
 
 @router.get("/search")
