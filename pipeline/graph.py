@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.track import RoiStage
 
 NO_RELIEF = Relief()
+LINGER_S = 0.15
 BATCH_BYTES = 16 << 20  # a batch of large frames is cut to about this, which bounds what is in flight
 
 
@@ -69,11 +70,19 @@ class SourceStage:
     """Frames from one source in batches. A file is read when asked, so nothing is lost; it begins at frame `skip`. A
     live camera comes back when it breaks, and drops its oldest frames when the chain is slow."""
 
-    def __init__(self, config: SourceConfig, *, batch: int, skip: int = 0, masks: Sequence[Polygon] = ()) -> None:
-        """`masks`: what is black in every frame before it leaves this stage."""
+    def __init__(
+        self,
+        config: SourceConfig,
+        *,
+        batch: int,
+        skip: int = 0,
+        masks: Sequence[Polygon] = (),
+        linger_s: float = LINGER_S,
+    ) -> None:
+        """`masks`: what is black in every frame before it leaves this stage. `linger_s`: see LiveSettings."""
         self._config = config
         self._blackout = Blackout(masks)
-        self._batch = batch
+        self._batch, self._linger_s = batch, linger_s
         self._skip = skip
         self._source: Source | None = None
         self._live: LiveSource | None = None
@@ -138,7 +147,7 @@ class SourceStage:
         config = self._config
         settings = LiveSettings(
             size=2 * self._batch, stall_s=config.timeout_s, retry_s=config.retry_s, reconnect=config.reconnect,
-            limit=config.frames and max(1, config.frames - self._skip),
+            limit=config.frames and max(1, config.frames - self._skip), linger_s=self._linger_s,
         )  # fmt: skip
         self._live = LiveSource(partial(open_source, config), settings, first=first)
 
@@ -302,6 +311,7 @@ class CameraPlan:
     opener: SinkOpener
     batch: int
     held: Held | None = None
+    linger_s: float = LINGER_S
 
     @property
     def counted_off(self) -> bool:
@@ -309,7 +319,8 @@ class CameraPlan:
         return self.config.source.frames is not None
 
     def source(self, *, skip: int = 0) -> SourceStage:
-        return SourceStage(self.config.source, batch=self.batch, skip=skip, masks=self.config.masks)
+        masks, linger_s = self.config.masks, self.linger_s
+        return SourceStage(self.config.source, batch=self.batch, skip=skip, masks=masks, linger_s=linger_s)
 
     def detect(self) -> DetectStage:
         return DetectStage(self.config)

@@ -20,7 +20,6 @@ from pipeline.source import Source
 from pipeline.types import Frame, Gap
 
 PATIENCE_S = 0.5  # a take without frames returns after this long, so that a silent camera can be stopped
-LINGER_S = 0.15  # a take with some frames waits so long for more, which bounds what this adds to a frame's latency
 QUEUE_BYTES = 32 << 20  # large frames are held back in smaller numbers
 MIN_GAP_US = 2_000_000  # a shorter silence within one opening is the camera's rhythm
 FIRST_PAUSE_S = 0.25
@@ -31,13 +30,15 @@ MAX_HUNG = 4  # threads that may hang in a camera's open or read at once
 @dataclass(frozen=True, slots=True)
 class LiveSettings:
     """`size`: frames that wait at most. A camera without a frame for `stall_s` is opened anew; pauses between attempts
-    grow to `retry_s`. `limit`: end after so many frames. Without `reconnect` the first end is the last."""
+    grow to `retry_s`. `limit`: end after so many frames. Without `reconnect` the first end is the last. A take with
+    some frames waits `linger_s` for more, which bounds what this adds to a frame's latency."""
 
     size: int
     stall_s: float = 10.0
     retry_s: float = 2.5
     reconnect: bool = True
     limit: int | None = None
+    linger_s: float = 0.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +127,7 @@ class LiveSource:
                 if waiting >= count or self._ended or left_s <= 0:
                     break
                 if waiting and not lingering:
-                    lingering, until_s = True, min(until_s, self._now() + LINGER_S)
+                    lingering, until_s = True, self._now() + self._settings.linger_s
                     continue
                 self._change.wait(min(left_s, 0.1))
             return self._taken(count)

@@ -103,5 +103,5 @@ def plan_site(site: SiteConfig, *, frames: int | None = None) -> tuple[CameraPla
             source = config.source.model_copy(update={"frames": min(frames, config.source.frames or frames)})
             config = config.model_copy(update={"source": source})
         opener, held = partial(ArchiveSink, root, camera), Recordings(root, camera)
-        plans.append(CameraPlan(camera, config, opener, site.ray.batch, held))
+        plans.append(CameraPlan(camera, config, opener, site.ray.batch, held, site.ray.linger_s))
     return tuple(plans)

@@ -161,6 +161,20 @@ def test_thinning_is_even_and_counted() -> None:
     assert counts.ended
 
 
+def test_a_take_lingers_for_more_frames() -> None:
+    """Of frames that come one after the other, all are taken together where there is time."""
+    going = threading.Event()
+
+    def one_by_one() -> Iterator[Frame]:
+        yield at(0, 1)
+        assert going.wait(LIMIT_S)
+        yield from (at(i, i + 1) for i in range(1, 9))
+
+    source = LiveSource(lambda: TinyCamera(one_by_one()), LiveSettings(size=20, limit=9, linger_s=LIMIT_S))  # type: ignore
+    threading.Timer(0.2, going.set).start()
+    assert len(source.take(9, patience_s=LIMIT_S).frames) == 9
+
+
 def test_without_reconnect_the_first_end_is_an_error() -> None:
     source = LiveSource(opener(lambda: (at(i, i + 1) for i in range(3))), LiveSettings(size=10, reconnect=False))  # type: ignore[arg-type]
     assert len(gather(source, 3)[0].frames) == 3

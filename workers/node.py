@@ -23,6 +23,8 @@ QUIET = {
     "RAY_ENABLE_AUTO_CONNECT": "0",
     # Ray would have workers yield to whatever else the machine does; cameras do not wait.
     "RAY_worker_niceness": "0",
+    # Ray would keep the last 100,000 tasks for its own dashboard: 300 MB in the head, after minutes.
+    "RAY_task_events_report_interval_ms": "0",
     # Ray would otherwise warn at each actor without a GPU that a later version will not hide GPUs from it.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }

@@ -76,11 +76,14 @@ def ask(port: int) -> dict[str, Any]:
     return state
 
 
-def measure(root: Path, count: int, seconds: float, *, fps: int, size: tuple[int, int]) -> dict[str, Any]:
+def measure(
+    root: Path, count: int, seconds: float, *, fps: int, size: tuple[int, int], linger_s: float
+) -> dict[str, Any]:
     port = free_port()
     with RtspServer(cameras=count, width=size[0], height=size[1], fps=fps) as server:
         sources = {f"camera{number}": camera(server.url(number)) for number in range(count)}
-        with Recorder(root, sources, monitor={"listen": f"127.0.0.1:{port}"}) as recorder:
+        monitor, ray = {"listen": f"127.0.0.1:{port}"}, {"linger_s": linger_s}
+        with Recorder(root, sources, monitor=monitor, ray=ray) as recorder:
             recorder.wait_for(count)
             time.sleep(WARM_S)
             begin, used, begin_s = ask(port), cpu_s(recorder), time.monotonic()
@@ -139,12 +142,14 @@ def main() -> int:
     parser.add_argument("--cameras", type=int, nargs="+", default=[8])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--fps", type=int, default=5)
+    parser.add_argument("--linger", type=float, default=0.15)
     parser.add_argument("--size", type=int, nargs=2, default=[320, 240])
     given = parser.parse_args()
     results = []
     for count in given.cameras:
         root = given.root / str(count)
-        results.append(measure(root, count, given.minutes * 60, fps=given.fps, size=(given.size[0], given.size[1])))
+        size = given.size[0], given.size[1]
+        results.append(measure(root, count, given.minutes * 60, fps=given.fps, size=size, linger_s=given.linger))
     ok = all(
         r["within_2_s"] >= 0.99
         and r["spilled_bytes"] == 0
