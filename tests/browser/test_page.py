@@ -108,8 +108,14 @@ def test_the_timeline_zooms_from_a_minute_to_a_year(page: Page, site: Site) -> N
     assert page.evaluate(VIEW)[1] - page.evaluate(VIEW)[0] == pytest.approx(2 * (end - begin))
 
 
-def test_keys_move_in_time(page: Page, site: Site) -> None:
+def test_keys_step_through_frames_and_move_in_time(page: Page, site: Site) -> None:
     open_camera(page, site)
+    begin = shown_time(page)
+    page.get_by_role("button", name="Frame forward").click()
+    expect(page.locator(".controls .time")).to_have_text(re.compile(r"02\.200$"))
+    assert shown_time(page) == pytest.approx(begin + 1 / FPS, abs=1e-3)
+    page.keyboard.press(",")
+    expect(page.locator(".controls .time")).to_have_text(re.compile(r"02\.000$"))
     timeline = page.get_by_role("slider", name="Timeline")
     timeline.press("End")
     until(page, "() => document.querySelector('.controls .time').textContent.includes(':00:11.')")

@@ -73,7 +73,7 @@ function show({ view, params, query, path }, signal) {
   drawHeader(path[0]);
   const link = LINKS.find(([name]) => name === path[0]);
   document.title = `${params.id ?? link?.[1] ?? "Not found"} – Fovea`;
-  main.replaceChildren(view ? view({ app, params, query, signal }) : empty("There is no such page."));
+  main.replaceChildren(view ? view({ app, params, query, signal }) : h("section", { class: "view" }, h("h1", {}, "Not found"), empty("There is no such page.")));
   // Focus follows the route, as it would follow a page load; not on the first view, where the browser has just done so.
   if (signal.reason === undefined && drawn++) main.focus({ preventScroll: true });
   scrollTo(0, 0);

@@ -2,7 +2,7 @@
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { h } from "./dom.js";
-import { formatBytes } from "./format.js";
+import { formatBytes, formatClock, formatDate, formatMinute } from "./format.js";
 import { colours, onTheme } from "./theme.js";
 
 const HEIGHT = 220;
@@ -37,7 +37,7 @@ export function plot({ label, series, data, time = false, value = formatBytes, x
     chart = new uPlot({
       width: place.clientWidth, height: HEIGHT,
       scales: { x: { time }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
-      axes: [{ ...axis, label: xLabel, labelFont: axis.font, labelSize: 16 }, { ...axis, size: 64, values: (_, ticks) => ticks.map(value) }],
+      axes: [{ ...axis, ...time ? { values: timeLabels, space: 70 } : { label: xLabel }, labelFont: axis.font, labelSize: 16 }, { ...axis, size: 64, values: (_, ticks) => ticks.map(value) }],
       cursor: { drag: { x: false, y: false }, points: { size: 6 } },
       series: [xValue ? { label: xLabel, value: (_, x) => (x === null ? "–" : xValue(x)) } : {}, ...series.map((one) => ({
         label: one.label, stroke: colour[one.colour], fill: one.fill ? colour[one.fill] : undefined, width: one.width ?? 1.5, dash: one.dash,
@@ -45,4 +45,8 @@ export function plot({ label, series, data, time = false, value = formatBytes, x
       }))],
     }, shown, place);
   }
+}
+
+function timeLabels(_, ticks, __, ___, step) {
+  return ticks.map(step >= 86400 ? formatDate : step >= 60 ? formatMinute : formatClock);
 }

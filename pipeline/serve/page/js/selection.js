@@ -23,7 +23,7 @@ export class Selection {
     this.#onExport = onExport;
     this.text = h("span", { class: "range", role: "status" });
     this.exporting = button("Export …", () => this.#askExport(), { class: "main" });
-    this.keeping = button("Keep …", () => this.#askPin(), { title: "Kept footage neither ages nor goes" });
+    this.keeping = button("Keep …", () => this.#askPin(), { title: "Kept footage neither ages nor goes", hidden: app.me.role !== "admin" });
     this.clearing = button("Clear", () => this.#set({ from: null, to: null }), { class: "plain" });
     const marks = [button("Mark start", () => this.markStart()), button("Mark end", () => this.markEnd())];
     this.element = h("div", { class: "selection", role: "group", "aria-label": "Selection" },

@@ -1,18 +1,18 @@
 // What the archive holds, what it grows by, how it ages, and how long it will last.
 
 import { button, confirm, h, select, table } from "../dom.js";
-import { formatBytes, formatDate, formatDays, formatTime, formatDuration } from "../format.js";
+import { formatBytes, formatDays, formatTime, formatDuration } from "../format.js";
 import { plot } from "../plots.js";
 import { href } from "../router.js";
 import { empty, failure } from "../status.js";
 import { colours, onTheme, prepare } from "../theme.js";
 
-const BUCKETS = 120;
+const BUCKETS = 120; // at most, and none shorter than a second
 const RANGES = [["3600", "Last hour"], ["86400", "Last day"], ["604800", "Last week"], ["2592000", "Last 30 days"], ["all", "All"]];
 const DAY_S = 86400;
 
 export function storageView({ app, signal }) {
-  const place = h("div", {}, h("p", { class: "empty" }, "Loading …"));
+  const place = h("div", { class: "stack" }, h("p", { class: "empty" }, "Loading …"));
   load();
   return h("section", { class: "view storage", "aria-labelledby": "page-title" },
     h("div", { class: "head" }, h("h1", { id: "page-title" }, "Storage")), place);
@@ -49,7 +49,7 @@ function layersOverTime({ app, cameras, signal }) {
   const range = select(RANGES, "all", { "aria-label": "Time", on: { change: load } });
   const note = h("p", { class: "hint", role: "status" });
   const drawing = plot({
-    label: "Bytes stored by layer over time", time: true, data: [[], [], []], signal, steps: true,
+    label: "Bytes stored by layer over time", time: true, xLabel: "Time", xValue: formatTime, data: [[], [], []], signal, steps: true,
     series: [{ label: "Both layers", colour: "band-foreground", fill: "fill-background" }, { label: "Foreground", colour: "accent", fill: "fill-foreground" }],
   });
   load();
@@ -62,15 +62,16 @@ function layersOverTime({ app, cameras, signal }) {
     const first = Math.min(...chosen.map((one) => one.first ?? one.last - DAY_S));
     const from = range.value === "all" ? first : last - Number(range.value);
     try {
-      const parts = await Promise.all(chosen.map(({ id }) => app.api.layers(id, from, last, BUCKETS, signal)));
-      const step = (last - from) / BUCKETS;
+      const buckets = Math.max(1, Math.min(BUCKETS, Math.floor(last - from)));
+      const parts = await Promise.all(chosen.map(({ id }) => app.api.layers(id, from, last, buckets, signal)));
+      const step = (last - from) / buckets;
       const sum = (name, at) => parts.reduce((total, part) => total + part[name][at], 0);
-      const at = Array.from({ length: BUCKETS }, (_, bucket) => bucket);
+      const at = Array.from({ length: buckets }, (_, bucket) => bucket);
       const foreground = at.map((bucket) => sum("foreground", bucket));
       const both = at.map((bucket) => foreground[bucket] + sum("background", bucket));
       drawing.set([at.map((bucket) => from + bucket * step), both, foreground]);
       const [a, b] = [foreground, both].map((list) => list.reduce((total, value) => total + value, 0));
-      note.textContent = `${formatDate(from)} – ${formatDate(last)}, by ${formatDuration(step)}: foreground ${formatBytes(a)}, background ${formatBytes(b - a)}.`;
+      note.textContent = `${formatTime(from)} – ${formatTime(last)}, by ${formatDuration(step)}: foreground ${formatBytes(a)}, background ${formatBytes(b - a)}.`;
     } catch (error) {
       app.status.fault(error);
     }
@@ -170,6 +171,6 @@ function pinned({ app, pins, again }) {
     h("h2", { id: "pins-title" }, "Kept footage"),
     pins.length ? table("Kept footage", [{ label: "Camera" }, { label: "From" }, { label: "Length" }, { label: "Note" }, { label: "" }],
       pins.map((pin) => [h("a", { href: href(`camera/${pin.camera}`, { t: pin.from }) }, pin.camera), formatTime(pin.from), formatDuration(pin.to - pin.from), pin.note || "–",
-        button("Let go", () => release(pin), { class: "plain" })]))
+        app.me.role === "admin" ? button("Let go", () => release(pin), { class: "plain" }) : ""]))
       : h("p", { class: "hint" }, "Nothing is kept from aging. Mark a range on a camera's page and choose Keep; exports are kept by themselves."));
 }
