@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.address import redact_url
 from pipeline.config import SiteConfig, load_site
 from pipeline.errors import ConfigError
 from pipeline.serve.accounts import Account, Accounts
@@ -98,7 +99,7 @@ class Recorder:
 def _now(camera: dict[str, Any]) -> CameraNow:
     counters = camera["counters"]
     return CameraNow(
-        camera["state"], camera["trouble"], round(camera["fps_in"], 2), counters["dropped"], counters["reconnects"]
+        camera["state"], redact_url(camera["trouble"]), round(camera["fps_in"], 2), counters["dropped"], counters["reconnects"]
     )
 
 

@@ -45,7 +45,7 @@ class Viewer:
 
     port: int
     token: str
-    span: tuple[float, float]
+    span: tuple[float, float] | None  # None: the live camera is watched as it is recorded
     seed: int
     pictures: int = 0
     clips: int = 0
@@ -54,18 +54,21 @@ class Viewer:
 
     def play(self, until_s: float) -> None:
         chance = random.Random(self.seed)
-        begin, end = self.span
         while time.monotonic() < until_s:
-            at = begin + chance.random() * (end - begin) / 2
             try:
-                self._clip({"from": at, "to": end}, until_s)
+                if self.span is None:
+                    self._watch("/api/cameras/live/live.mp4", {}, until_s)
+                    continue
+                begin, end = self.span
+                at = begin + chance.random() * (end - begin) / 2
+                self._watch(f"/api/cameras/{SMALL}/clip.mp4", {"from": at, "to": end}, until_s)
             except (OSError, HTTPException) as error:
                 self.errors.append(str(error))
                 time.sleep(0.5)
 
-    def _clip(self, query: dict[str, float], until_s: float) -> None:
+    def _watch(self, path: str, query: dict[str, float], until_s: float) -> None:
         asked_s = time.monotonic()
-        with opened(self.port, self.token, f"/api/cameras/{SMALL}/clip.mp4", query) as answer:
+        with opened(self.port, self.token, path, query) as answer:
             if answer.status != 200:
                 raise OSError(f"{answer.status} {answer.read()[:200]!r}")
             self.clips += 1
@@ -141,6 +144,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--viewers", type=int, default=5)
     parser.add_argument("--live", type=int, nargs=3, default=(320, 240, 5), metavar=("WIDTH", "HEIGHT", "FPS"))
+    parser.add_argument("--watch", choices=("stored", "live"), default="stored")
     parser.add_argument("--runner", default="local")
     given = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -179,7 +183,8 @@ def main() -> int:
             live.store = archive
             recorder.wait_for(len(known) + ("live" not in known))
             time.sleep(5)
-        viewers = [Viewer(port, token, known[SMALL], seed) for seed, token in enumerate(tokens)]
+        span = known[SMALL] if given.watch == "stored" else None
+        viewers = [Viewer(port, token, span, seed) for seed, token in enumerate(tokens)]
         until_s = time.monotonic() + given.seconds
         threads = [threading.Thread(target=viewer.play, args=(until_s,)) for viewer in viewers]
         for thread in threads:
