@@ -99,7 +99,11 @@ class Recorder:
 def _now(camera: dict[str, Any]) -> CameraNow:
     counters = camera["counters"]
     return CameraNow(
-        camera["state"], redact_url(camera["trouble"]), round(camera["fps_in"], 2), counters["dropped"], counters["reconnects"]
+        camera["state"],
+        redact_url(camera["trouble"]),
+        round(camera["fps_in"], 2),
+        counters["dropped"],
+        counters["reconnects"],
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.serve.moving import LEAD_S
 from pipeline.serve.pool import as_process
 from pipeline.store import Sink, Store
 from pipeline.types import CodedFrame
-from tests.serve.site import T0, Running, make_site, running, until
+from tests.serve.site import LIMIT_S, T0, Running, make_site, running, until
 from tests.streams import INFO, FakeDecoder, make_packets
 
 
@@ -151,3 +152,30 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
             return server.get("/api/cameras/gate/frame.jpg", t=T0 + 5 * 0.04).status == 200
 
         until(works)
+
+
+def test_a_picture_that_nobody_waits_for_is_not_decoded(tmp_path: Path) -> None:
+    decoded: list[int] = []
+
+    class Gated(FakeDecoder):
+        """Stands still at frame 10 until it may go on."""
+
+        def decode(self, packet, layer="full", *, held=False):  # type: ignore[no-untyped-def]
+            decoded.append(packet.index)
+            if packet.index == 10:
+                until((tmp_path / "open").exists)
+            return super().decode(packet, layer, held=held)
+
+    with running(make_site(tmp_path), Gated) as server:
+        connections = [HTTPConnection("127.0.0.1", server.port, timeout=LIMIT_S) for _ in range(4)]
+        for number, connection in enumerate(connections):
+            path = f"/api/cameras/gate/frame.jpg?t={T0 + (20 + number) * 0.04}"
+            connection.request("GET", path, headers=server.headers)
+        until(lambda: 10 in decoded and server.served.pool.active == 4)
+        for connection in connections:
+            connection.close()
+        until(lambda: server.served.pool.active == 0)
+        (tmp_path / "open").touch()
+        picture = server.get("/api/cameras/yard/frame.jpg", t=T0)
+        assert picture.status == 200
+        assert max(decoded) <= 10, "the others ended at their next turn"
