@@ -18,6 +18,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
+from pipeline.config import load_site
+
 CAMERAS = ("gate", "street", "yard")
 START = "2026-01-31T12:00:00Z"
 START_S = 1769860800.0
@@ -55,20 +57,17 @@ def record(
     config = folder / "site.yaml"
     listen = f"127.0.0.1:{free_port()}"
     config.write_text(f"store: {folder / 'archive'}\ncameras:\n{sources}serve:\n  listen: {listen}\n  workers: 1\n")
-    subprocess.run([*_fovea(), "run", "--runner", "local", str(config)], check=True, capture_output=True)
+    subprocess.run([*fovea(), "run", "--runner", "local", str(config)], check=True, capture_output=True)
     return config
 
 
 @contextmanager
 def serving(config: Path) -> Iterator[Site]:
     """`fovea serve` as a process of its own, until the context is left."""
-    match = re.search(r"listen: (\S+)", config.read_text())
-    if match is None:
-        raise ValueError(f"{config} says not where to listen")
     with (config.parent / "serve.log").open("w+") as log:
-        process = subprocess.Popen([*_fovea(), "serve", str(config), "--reset-admin"], stderr=log, text=True)
+        process = subprocess.Popen([*fovea(), "serve", str(config), "--reset-admin"], stderr=log, text=True)
         try:
-            url = f"http://{match[1]}/"
+            url = f"http://{load_site(config).serve.listen}/"
             _await_answer(url, process)
             found = re.search(r"password (\S+)", (config.parent / "serve.log").read_text())
             if found is None:
@@ -90,7 +89,7 @@ def _await_answer(url: str, process: subprocess.Popen[str]) -> None:
     raise TimeoutError(f"{url} does not answer; exit status {process.poll()}")
 
 
-def _fovea() -> list[str]:
+def fovea() -> list[str]:
     return [sys.executable, "-c", "import sys; from pipeline.cli import main; sys.exit(main())"]
 
 
