@@ -105,6 +105,12 @@ def test_a_camera_is_tested_added_changed_and_removed(page: Page, site: Site) ->
     dialog.get_by_label("Background goes after, days").fill("7")
     dialog.get_by_role("button", name="Add").click()
     expect(dialog).to_have_count(0)
+    go(page, site, "camera/attic")
+    expect(page.get_by_text("Nothing is recorded yet.")).to_be_visible()
+    box = page.locator(".stage").bounding_box()
+    assert box is not None
+    assert box["height"] > 200
+    go(page, site, "settings/cameras")
     row = page.get_by_role("row", name=re.compile("attic"))
     row.get_by_role("button", name="Change").click()
     expect(dialog.get_by_label("Background goes after, days")).to_have_value("7")

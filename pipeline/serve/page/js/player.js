@@ -20,15 +20,17 @@ const BADGES = {
 
 export class Player extends EventTarget {
   #api;
+  #aged;
   #camera;
   #signal;
   #turn = new AbortController(); // of the seek, step or playback under way
   #state = { t: null, mode: "paused", speed: 1, layer: "full", boxes: false, mask: false, badge: "loading", message: "" };
   #clip = null; // {from, lead, speed}: how media time becomes time of day
 
-  /** `camera`: {id, width, height, fps} as the server lists it. */
-  constructor({ api, camera, signal }) {
+  /** `camera`: {id, width, height, fps} as the server lists it. `aged(t)`: whether a moment has lost its background. */
+  constructor({ api, camera, aged, signal }) {
     super();
+    this.#aged = aged;
     this.#api = api;
     this.#camera = camera;
     this.#signal = signal;
@@ -37,7 +39,7 @@ export class Player extends EventTarget {
     this.badge = h("span", { class: "badge", role: "status" });
     this.message = h("p", { class: "stage-message", role: "alert" });
     this.element = h("div", { class: "stage" }, this.video, this.still, this.badge, this.message);
-    this.element.style.aspectRatio = `${camera.width} / ${camera.height}`;
+    this.element.style.aspectRatio = `${camera.width ?? 16} / ${camera.height ?? 9}`; // unknown until something is recorded
     this.video.addEventListener("waiting", () => { if (this.#clip) this.#set({ badge: "buffering" }); });
     this.video.addEventListener("ended", () => { if (this.#clip) this.#stopWith("The footage ends here."); });
     signal.addEventListener("abort", () => {
@@ -122,7 +124,7 @@ export class Player extends EventTarget {
   /** No more pixels than the stage has. */
   #width() {
     const shown = Math.ceil(this.element.clientWidth * devicePixelRatio / 160) * 160;
-    return Math.min(this.#camera.width, WIDEST, shown || WIDEST);
+    return Math.min(this.#camera.width ?? WIDEST, WIDEST, shown || WIDEST);
   }
 
   async #draw({ blob, t, layer }, { asked, wanted, signal }) {
@@ -178,7 +180,8 @@ export class Player extends EventTarget {
       this.still.hidden = true;
       const t = this.#timeOf(mediaTime);
       if (t !== null) this.#moveTo(t);
-      const full = this.live ? "live" : this.#state.layer === "foreground" ? "foreground" : "full";
+      const bare = this.#state.layer === "foreground" || this.#aged(this.#state.t);
+      const full = this.live ? "live" : bare ? "foreground" : "full";
       const badge = full === "full" && mediaTime < this.#clip.lead ? "first" : full;
       this.#set({ badge, message: "" });
       this.#drawn(badge === "first" || badge === "foreground" ? "foreground" : "full");

@@ -34,7 +34,7 @@ export function cameraView({ app, params, query, signal }) {
 function build({ app, camera, query, signal }) {
   const { api, status } = app;
   const fault = (error) => status.fault(error);
-  const player = new Player({ api, camera, signal });
+  const player = new Player({ api, camera, aged, signal });
   const begin = firstMoment(camera, query);
   const timeline = new Timeline({
     view: firstView(camera, begin), signal, fault,
@@ -46,6 +46,11 @@ function build({ app, camera, query, signal }) {
   const selection = new Selection({
     app, camera, now: () => player.t, onChange: (range) => timeline.setSelection(range), onExport: done.refresh,
   });
+
+  /** Where footage has aged the server sends what is left; the timeline knows which that is. */
+  function aged(t) {
+    return timeline.data.covered.some(([t0, t1, level]) => level !== "full" && t >= t0 && t <= t1);
+  }
 
   function seek(t) {
     timeline.setEvent(null);
