@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import SAMPLES, Positions, to_blocks
+from pipeline.codec.blocks import SAMPLES, Positions, to_blocks, weighted
 from pipeline.codec.entropy import steps, table_scale
 from pipeline.codec.maps import (
     MOVED,
@@ -34,7 +34,17 @@ from pipeline.codec.maps import (
     write_map,
     write_vectors,
 )
-from pipeline.codec.model import LEAST_BITS, CodecNets, Kind, Modes, loss_weight, quantise, side_features, worth_coding
+from pipeline.codec.model import (
+    LAMBDA,
+    LEAST_BITS,
+    CodecNets,
+    Kind,
+    Modes,
+    loss_weight,
+    quantise,
+    side_features,
+    worth_coding,
+)
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.rans import SymbolReader, SymbolWriter
@@ -45,6 +55,7 @@ from pipeline.types import Layer
 
 HEADER = 2
 SYMBOL_LIMIT = 2047
+FLAG_BITS = 2.0  # about what it takes to say that a position has symbols
 _ALL_STILL, _SAME_MAP, _RESERVED = 1, 16, 0xE0
 
 Ints = npt.NDArray[np.int64]
@@ -148,28 +159,35 @@ def layer_checksum(header: bytes, cells: Cells, side: Side | None, symbols: Tens
 
 
 def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Coded:
-    """Encode one inter layer and commit it to the state."""
+    """Encode one inter layer and commit it to the state.
+
+    Positions are tried where a cheap estimate says that symbols pay; those whose symbols then took more bits than the
+    error that they removed is worth go without, and the rest is coded anew.
+    """
     kind, window = _kind(state.layer), brain.window(job.cells)
     at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
     modes = _position_modes(job.vectors, job.cells, state, window, at)
     pictures = predict(state, plate, modes, window, at)
     area = Area.cut(job, window, brain.device)
-    residual = at.pick(area.blocks) - pictures
-    chosen = _worth_coding(brain, kind, residual, at.pick(area.importance)[:, 0], job.q)
-    coded = at.select(chosen)
+    source, importance = at.pick(area.blocks), at.pick(area.importance)[:, 0]
+    before = _symbols(state, window)
+
+    def attempt(chosen: Tensor) -> tuple[Positions, Attempt]:
+        coded = at.select(chosen)
+        return coded, try_symbols(
+            brain, kind, coded, area, pictures[chosen], coded.pick(before), modes.select(chosen), job
+        )
+
+    chosen = _worth_coding(brain, kind, source - pictures, importance, job.q)
+    coded, tried = attempt(chosen)
+    paid = tried.paid(brain.tables, source[chosen], pictures[chosen], importance[chosen], job.q)
+    if not bool(paid.all()):
+        chosen = chosen.masked_scatter(chosen, paid)
+        coded, tried = attempt(chosen)
     writer = SymbolWriter(brain.tables)
     flags = _write_side(writer, state, job, window, coded)
-    symbols, pictures[chosen] = encode_symbols(
-        brain,
-        kind,
-        coded,
-        area,
-        pictures[chosen],
-        coded.pick(_symbols(state, window)),
-        modes.select(chosen),
-        job,
-        writer,
-    )
+    tried.write(writer)
+    symbols, pictures[chosen] = tried.symbols, tried.pictures
     payload = close_payload(brain, writer, flags, job.q)
     mode, vector = job.vectors.mode, job.vectors.vector
     state.commit(job.cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=mode, vector=vector)
@@ -300,7 +318,34 @@ class Area:
         return cls(to_blocks(*window.of(job.picture)), fine[None, ..., None])
 
 
-def encode_symbols(
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """N positions coded but not yet written. `symbols` and `pictures` (N,96); `parts`, in coding order: of each symbol
+    the position (0..N-1), the row in the tables, and the symbol itself."""
+
+    symbols: Tensor
+    pictures: Tensor
+    parts: list[tuple[Ints, Ints, Ints]]
+
+    def write(self, writer: SymbolWriter) -> None:
+        for _, rows, symbols in self.parts:
+            writer.add(rows, symbols)
+
+    def paid(self, tables: Tables, source: Tensor, prediction: Tensor, importance: Tensor, q: int) -> Tensor:
+        """(N,) bool: whether the error that the symbols of a position removed is worth their bits. `source` and
+        `prediction` (N,96) grey levels; `importance` (N,)."""
+        spent = np.full(len(self.symbols), FLAG_BITS)
+        for place, rows, symbols in self.parts:
+            spent += np.bincount(place, tables.costs(rows, symbols), minlength=len(spent))
+        bits = torch.from_numpy(spent).to(source.device)
+        without, left = (
+            weighted(source - shown).square().sum(1) for shown in (prediction, self.pictures.round().clamp(0, 255))
+        )
+        worth = LAMBDA / float(step_size(torch.tensor(q))) ** 2 * loss_weight(importance)
+        return worth * (without - left) > bits
+
+
+def try_symbols(
     brain: Brain,
     kind: Kind,
     at: Positions,
@@ -309,18 +354,22 @@ def encode_symbols(
     before: Tensor,
     modes: Modes,
     job: Job,
-    writer: SymbolWriter,
-) -> tuple[Tensor, Tensor]:
-    """Analysis, quantisation and synthesis of N positions: (symbols (N,96), picture blocks (N,96)); the symbols go to
-    the writer."""
+) -> Attempt:
+    """Analysis, quantisation and synthesis of N positions; `prediction`, `before` (N,96)."""
     nets = brain.nets
     q = torch.full((len(at),), float(job.q), device=brain.device)
+    source, synthesis = at.pick(area.blocks), nets.synthesis_of(kind)
     with torch.autocast(brain.device.type, torch.bfloat16, enabled=brain.bf16):
-        latent = nets.analysis_of(kind)(at.pick(area.blocks) - prediction, prediction, area.importance, q, at)
+        latent = nets.analysis_of(kind)(source - prediction, prediction, area.importance, q, at)
+    if kind != "background":  # whose error counts less than its latent says: allocation is for the analysis to make
+        missed = weighted(source - synthesis(latent, prediction, q, at))
+        latent = latent + synthesis.project(missed, q)
     entropy = nets.entropy_of(kind)
     shared = entropy.index.begin(before, side_features(kind, q, modes, at))
     scale = step_size(q).unsqueeze(1) / 16
     symbols, values = torch.zeros_like(latent), torch.zeros_like(latent)
+    place = np.broadcast_to(np.arange(len(at))[:, None], latent.shape)
+    parts = []
     for step in steps(at):
         index, rows = entropy.index(shared, symbols, step, at), step.selection
         mean = entropy.mean(values, scale, step, at)
@@ -328,9 +377,11 @@ def encode_symbols(
         coded = torch.where(index < 1, 0.0, coded.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))
         symbols[rows, step.start : step.end] = coded
         values[rows, step.start : step.end] = coded + mean
-        kept = index >= 1
-        writer.add(index[kept].cpu().numpy().astype(np.int64), coded[kept].cpu().numpy().astype(np.int64))
-    return symbols, nets.synthesis_of(kind)(values, prediction, q, at)
+        kept = (index >= 1).cpu().numpy()
+        here = place[rows if isinstance(rows, slice) else rows.cpu().numpy(), step.start : step.end]
+        numbers, found = index.cpu().numpy()[kept], coded.cpu().numpy()[kept]
+        parts.append((here[kept], numbers.astype(np.int64), found.astype(np.int64)))
+    return Attempt(symbols, synthesis(values, prediction, q, at), parts)
 
 
 def read_symbols(

@@ -21,7 +21,8 @@ Kind = Literal["plate", "foreground", "background"]
 # Rate-distortion in one number: bits + squared error * LAMBDA / step^2. High-rate theory gives 8.7 for a uniform
 # quantiser.
 LAMBDA = 8.7
-LEAST_BITS = 10.0  # see `worth_coding`
+LEAST_BITS = 3.0  # see `worth_coding`
+_LEVEL_BITS = 6.0  # of a component that is not zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +178,13 @@ def _error_and_saving(residual: Tensor, basis: Tensor, step: Tensor, weight: Ten
     """The error of positions that are not coded, in bits, and how much of that coding them saves, (N,) each.
 
     The principal components of the residual are rounded to the step. Each is worth the error that it takes away, less
-    seven bits and more that it costs.
+    six bits and more that it costs.
     """
     size = (weighted(residual) @ basis.T).abs() / step[:, None]
     level = size.round()
     price = LAMBDA * weight.unsqueeze(-1)
     saved = price * (size.square() - (size - level).square())
-    cost = 7 + 2 * torch.log2(level.clamp(min=1))
+    cost = _LEVEL_BITS + 2 * torch.log2(level.clamp(min=1))
     saving = torch.where(level > 0, saved - cost, 0.0).clamp(min=0).sum(1)
     return (price * size.square()).sum(1), saving
 

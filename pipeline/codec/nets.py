@@ -199,3 +199,7 @@ class Synthesis(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             linear = values.float() @ self.basis
         return prediction + unweighted(linear) + 16 * self.leave(x).float()
+
+    def project(self, error: Tensor, q: Tensor) -> Tensor:
+        """What to add to a latent so that the linear path adds `error`, weighted blocks (N,96), to the picture."""
+        return (error @ self.basis.T) * torch.exp(-self.gain(q)) / step_size(q).unsqueeze(1)

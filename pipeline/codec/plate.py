@@ -18,11 +18,11 @@ from pipeline.codec.layer import (
     Brain,
     Job,
     close_payload,
-    encode_symbols,
     layer_checksum,
     open_payload,
     read_symbols,
     synthesise,
+    try_symbols,
 )
 from pipeline.codec.maps import Vectors, places_of, read_map, write_map
 from pipeline.codec.model import Modes
@@ -52,10 +52,11 @@ def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: 
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     before = torch.zeros_like(grey)
     area = Area.cut(job, Window.around(cells), brain.device)
-    symbols, blocks = encode_symbols(brain, "plate", at, area, grey, before, Modes.still(at), job, writer)
+    coded = try_symbols(brain, "plate", at, area, grey, before, Modes.still(at), job)
+    coded.write(writer)
     payload = close_payload(brain, writer, 0, q)
-    checksum = layer_checksum(payload[:HEADER], unclean, None, symbols).to_bytes(CHECKSUM, "little")
-    return payload[:HEADER] + checksum + payload[HEADER:], _picture(blocks, at)
+    checksum = layer_checksum(payload[:HEADER], unclean, None, coded.symbols).to_bytes(CHECKSUM, "little")
+    return payload[:HEADER] + checksum + payload[HEADER:], _picture(coded.pictures, at)
 
 
 def decode_plate(brain: Brain, geometry: Geometry, payload: bytes) -> tuple[Planes, Cells]:

@@ -123,6 +123,17 @@ def test_nothing_moves_costs_next_to_nothing():
     assert packets[5].nbytes < packets[0].nbytes / 10
 
 
+def test_a_repeated_frame_costs_next_to_nothing():
+    """Sources that repeat frames are common. What the first showing left is noise to the codec: symbols that do not pay
+    for themselves are not sent."""
+    encoder = make(gop=1000, quality=60.0)
+    clip = list(walk(6, H, W, noise=4.0))
+    twice = [(replace(f, index=i, pts_us=i * FRAME_US), m) for i, (f, m) in enumerate(f for f in clip for _ in "ab")]
+    packets = encode_and_check(encoder, twice)
+    first, again = (sum(len(p.foreground) for p in packets[start::2]) for start in (2, 3))
+    assert again < first / 8
+
+
 def test_flat_picture_with_hardly_a_symbol():
     """Streams of no symbol, or one, once overran a buffer inside the range coder."""
     flat = np.full((H, W), 128, np.uint8)
