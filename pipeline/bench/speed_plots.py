@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.bench.plots import drawn
 from pipeline.bench.speed import Activity
 
-_FEWEST_MS = 0.02  # of the whole: thinner slices have no name
+_THIN = 0.04  # of the whole: thinner slices have no number
 
 
 def stages_png(bars: Mapping[str, Mapping[str, float]], *, opponents: Mapping[str, Mapping[str, float]]) -> bytes:
@@ -37,9 +37,9 @@ def _stages(bars: Mapping[str, Mapping[str, float]], opponents: Mapping[str, Map
             color = colormaps["tab20"](number / 20)
             place.bar(places, values * scale, bottom=below, width=0.6, label=name, color=color)
             for at, value, bottom in zip(places, values, below, strict=True):
-                if value > _FEWEST_MS * 2 * whole[at]:
+                if place is axes[1] and value > _THIN * whole[at]:
                     middle = bottom + value * scale[at] / 2
-                    place.text(at, middle, f"{100 * value / whole[at]:.0f} %", ha="center", va="center", fontsize=7)
+                    place.text(at, middle, f"{100 * value / whole[at]:.0f}", ha="center", va="center", fontsize=7)
             below = below + values * scale
         place.set_xticks(places, list(bars))
     marks = ("_", "x", "+", "1", "2", "3")
