@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.fleet import fleet
 from pipeline.cli.output import Json, Threads, Value, aligned, build, choice, emit, listed, say
 from pipeline.cli.speed import ALL, DETECTORS, opponents_asked, speed
 from pipeline.errors import UsageError
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     bench.command("allocation")(allocation)
     bench.command("photos")(photos)
     bench.command("speed")(speed)
+    bench.command("fleet")(fleet)
     bench.command("detector")(detector)
     app.add_typer(bench, name="bench")
 

@@ -12,8 +12,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.codec.blocks import Positions, weighted
-from pipeline.codec.entropy import SIDE, IndexNet, MeanNet, logistic_bits, steps, table_scale
+from pipeline.codec.blocks import Positions, shifted, weighted
+from pipeline.codec.entropy import AXIAL, DIAGONAL, SIDE, IndexNet, MeanNet, logistic_bits, steps, table_scale
 from pipeline.codec.nets import Analysis, Enhancement, Synthesis, step_size
 
 Kind = Literal["plate", "foreground", "background"]
@@ -70,9 +70,9 @@ def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
 
 def _neighbours(at: Positions) -> Tensor:
     """How many of the eight positions around each are coded too."""
-    chosen = at.chosen.float()[:, None]
-    around = torch.nn.functional.conv2d(chosen, chosen.new_ones(1, 1, 3, 3), padding=1) - chosen
-    return around.flatten()[at.index]
+    # Added up, not convolved: cuDNN may choose a convolution by Winograd or FFT, which rounds what must be an integer.
+    around = shifted(at.chosen.float()[..., None], DIAGONAL + AXIAL).sum(3)
+    return at.pick(around)[:, 0]
 
 
 class EntropyModel(nn.Module):
