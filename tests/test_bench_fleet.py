@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.bench.clip import Clip
 from pipeline.bench.clipfile import load_clip, save_clip
-from pipeline.bench.fleet import Work, measure_fleet, to_and_fro
+from pipeline.bench.fleet import Work, measure_fleet, prepared, to_and_fro
 from pipeline.bench.launches import Kernel, _summed, measure_launches
 from pipeline.bench.stages import STAGES
 from pipeline.cli import call
@@ -57,27 +57,36 @@ def test_frames_are_played_to_and_fro_while_time_goes_on() -> None:
     assert [item.frame.index for item in islice(to_and_fro(clip(1)), 3)] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("task", ["encode", "decode"])
-def test_two_cameras_at_once(path: Path, task: str) -> None:
-    found = measure_fleet(Work(path, task, "cpu", 40.0, 0.5), 2)
-    assert len(found.cameras) == 2
-    assert found.fps == pytest.approx(sum(camera.frames / camera.seconds for camera in found.cameras))
-    for camera in found.cameras:
-        assert camera.seconds >= 0.5
-        assert 0 < camera.latency_s[0] <= camera.latency_s[1] <= camera.latency_s[2]
-        assert camera.nbytes > 0
-        assert camera.device_mib is None
-    assert found.cpu_seconds_a_frame > 0
-    assert "2 cameras on cpu" in str(found)
+def test_two_cameras_at_once(path: Path) -> None:
+    measured = list(measure_fleet(Work(path, ("encode", "decode"), "cpu", 40.0, 0.4), (1, 2)))
+    assert [(f.task, len(f.cameras)) for f in measured] == [("encode", 1), ("encode", 2), ("decode", 1), ("decode", 2)]
+    for found in measured:
+        assert found.fps == pytest.approx(sum(camera.frames / camera.seconds for camera in found.cameras))
+        assert found.cpu_seconds_a_frame > 0
+        for camera in found.cameras:
+            assert camera.seconds >= 0.4
+            assert 0 < camera.latency_s[0] <= camera.latency_s[1] <= camera.latency_s[2]
+            assert camera.nbytes > 0
+            assert camera.first_s > 0
+            assert camera.device_mib is None
+    assert "decode, 2 cameras on cpu" in str(measured[-1])
+
+
+def test_what_is_decoded_is_what_was_encoded(path: Path) -> None:
+    """Round after round: the same bytes but for the plate, which comes once."""
+    steps = prepared(load_clip(path), Work(path, ("encode", "decode"), "cpu", 40.0, 0.1))
+    rounds = [[steps["decode"].run() for _ in range(4)] for _ in range(2)]
+    assert rounds[0] == rounds[1]
+    assert len(set(rounds[0])) > 1
 
 
 def test_a_camera_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"camera's process failed: UsageError: .*gone\.npz"):
-        measure_fleet(Work(tmp_path / "gone.npz", "encode", "cpu", 40.0, 0.5), 1)
+        list(measure_fleet(Work(tmp_path / "gone.npz", ("encode",), "cpu", 40.0, 0.5), [1]))
 
 
 def test_what_one_camera_asks_of_a_device(path: Path) -> None:
-    found = measure_launches(Work(path, "encode", "cpu", 40.0, 0.5), frames=2)
+    found = measure_launches(Work(path, ("encode",), "cpu", 40.0, 0.5), "encode", frames=2)
     assert list(found.stages) == [*STAGES, "rest"]
     assert (found.launches, found.busy_seconds, found.kernels) == (0, 0, ()), "a CPU is asked for nothing"
     assert found.seconds > 0

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain, count, cycle, islice
+from itertools import chain, count, cycle, product
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
 
@@ -26,22 +25,22 @@ from pipeline.bench.clipfile import load_clip
 from pipeline.codec import Decoder, Encoder
 from pipeline.errors import JobError
 from pipeline.machine import MachineUse, machine_use
-from pipeline.types import Masked
+from pipeline.types import Masked, Packet
 
 GOP_S = 2.0
-TASKS = ("encode", "decode")
 _LOOK_S = 0.1  # how often the machine is looked at
-_READY_S = 300.0  # to import, to load and to code the first frames
+_PATIENCE_S = 300.0  # to import, to load and to code the first frames
 
 Task = Literal["encode", "decode"]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What every camera does: `clip` is a file as `clipfile` writes it, `device` cpu or cuda; for `seconds`."""
+    """What every camera does: `clip` is a file as `clipfile` writes it, `device` cpu or cuda; each task for
+    `seconds`."""
 
     clip: Path
-    task: Task
+    tasks: tuple[Task, ...]
     device: str
     quality: float
     seconds: float
@@ -98,29 +97,34 @@ class FleetSpeed:
         )
 
 
-def measure_fleet(work: Work, cameras: int) -> FleetSpeed:
-    """Run so many cameras. Raises JobError where one of them fails."""
+def measure_fleet(work: Work, counts: Sequence[int]) -> Iterator[FleetSpeed]:
+    """Every task with so many cameras, each number in turn, out of the same processes: those that are not asked wait.
+    Raises JobError where one of them fails."""
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA
     with ExitStack() as stack:
-        started: list[tuple[BaseProcess, Connection]] = []
-        for _ in range(cameras):
+        connections: list[Connection] = []
+        for _ in range(max(counts)):
             here, there = context.Pipe()
             process = context.Process(target=_camera, args=(there, work), daemon=True)
             process.start()
             stack.callback(process.join)
             stack.callback(process.terminate)
             there.close()
-            started.append((process, here))
-        for _, connection in started:
-            _answer(connection, _READY_S)
-        for _, connection in started:
-            connection.send(None)
-        used = _watch([connection for _, connection in started])
-        found = [_answer(connection, _READY_S) for _, connection in started]
-    speeds = tuple(each for each in found if isinstance(each, CameraSpeed))
+            connections.append(here)
+        for connection in connections:
+            _answer(connection)
+        for task, count in product(work.tasks, counts):
+            yield _measured(task, work.device, connections[:count])
+
+
+def _measured(task: Task, device: str, connections: Sequence[Connection]) -> FleetSpeed:
+    for connection in connections:
+        connection.send(task)
+    used = _watch(connections)
+    speeds = tuple(found for connection in connections if (found := _answer(connection)) is not None)
     gpus = [use.gpus[0].busy for use in used if use.gpus]
     cpu = float(np.mean([use.cpu for use in used])) if used else 0.0
-    return FleetSpeed(work.task, work.device, speeds, cpu, float(np.mean(gpus)) if gpus else None)
+    return FleetSpeed(task, device, speeds, cpu, float(np.mean(gpus)) if gpus else None)
 
 
 def _watch(connections: Sequence[Connection]) -> list[MachineUse]:
@@ -132,45 +136,95 @@ def _watch(connections: Sequence[Connection]) -> list[MachineUse]:
     return used
 
 
-def _answer(connection: Connection, seconds: float) -> object:
-    """What a camera says. Raises JobError where that is why it failed, or where it died without a word."""
-    if not connection.poll(seconds):
-        raise JobError(f"a camera's process has not answered for {seconds:.0f} s")
+def _answer(connection: Connection) -> CameraSpeed | None:
+    """What a camera measured, None when it is ready. Raises JobError where it failed, with what it says of that, and
+    where it died without a word."""
+    if not connection.poll(_PATIENCE_S):
+        raise JobError(f"a camera's process has not answered for {_PATIENCE_S:.0f} s")
     try:
         said = connection.recv()
     except EOFError:
         raise JobError("a camera's process died") from None
     if isinstance(said, str):
         raise JobError(f"a camera's process failed: {said}")
-    return said
+    found: CameraSpeed | None = said
+    return found
 
 
 def _camera(connection: Connection, work: Work) -> None:
     """A camera's process."""
     try:
-        clip = load_clip(work.clip)
-        step, first_s = prepared(clip, work)
+        steps = prepared(load_clip(work.clip), work)
         connection.send(None)
-        connection.recv()
-        connection.send(_timed(step, work, first_s))
+        while True:
+            connection.send(_timed(steps[connection.recv()], work))
+    except EOFError:  # nobody asks any more
+        return
     except Exception as error:  # the outermost loop
         connection.send(f"{type(error).__name__}: {error}")
 
 
-def _timed(step: Callable[[], int], work: Work, first_s: float) -> CameraSpeed:
+def _timed(step: Step, work: Work) -> CameraSpeed:
     latencies, nbytes = [], 0
     began, cpu = time.perf_counter(), time.process_time()
     now = began
     while now - began < work.seconds:
-        nbytes += step()
+        nbytes += step.run()
         before, now = now, time.perf_counter()
         latencies.append(now - before)
     cpu_seconds = time.process_time() - cpu
     middle, high = np.percentile(latencies, (50, 95)).tolist()
     mib = torch.cuda.max_memory_reserved() / 2**20 if work.device == "cuda" else None
     return CameraSpeed(
-        len(latencies), now - began, cpu_seconds, (middle, high, max(latencies)), first_s, nbytes, mib
+        len(latencies), now - began, cpu_seconds, (middle, high, max(latencies)), step.first_s, nbytes, mib
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`run` codes the next frame and says its bytes; the first time that took `first_s`."""
+
+    run: Callable[[], int]
+    first_s: float
+
+
+def prepared(clip: Clip, work: Work) -> dict[Task, Step]:
+    """Both tasks, after a round of the clip each, for a device takes memory and prepares kernels when it first meets a
+    size. What is decoded are the packets of that round, which starts anew with a key frame on the same plate."""
+    encoder = Encoder(
+        width=clip.width, height=clip.height, quality=work.quality, gop_us=round(GOP_S * 1e6), device=work.device,
+        threads=1, fps=clip.fps, bf16=work.bf16,
+    )  # fmt: skip
+    items, packets = to_and_fro(clip), list[Packet]()
+
+    def encode() -> int:
+        item = next(items)
+        packet = encoder.encode(item.frame, item.mask)
+        if len(packets) < len(clip):
+            packets.append(packet)
+        return packet.nbytes
+
+    found: dict[Task, Step] = {"encode": _warmed(encode, len(clip))}
+    if "decode" in work.tasks:
+        decoder = Decoder(encoder.info, device=work.device, threads=1)
+        waiting = chain(packets, cycle([replace(packets[0], plate=b""), *packets[1:]]))
+
+        def decode() -> int:
+            packet = next(waiting)
+            decoder.decode(packet)
+            return packet.nbytes
+
+        found["decode"] = _warmed(decode, len(clip))
+    return found
+
+
+def _warmed(run: Callable[[], int], frames: int) -> Step:
+    began = time.perf_counter()
+    run()
+    first_s = time.perf_counter() - began
+    for _ in range(frames - 1):
+        run()
+    return Step(run, first_s)
 
 
 def to_and_fro(clip: Clip) -> Iterator[Masked]:
@@ -179,50 +233,3 @@ def to_and_fro(clip: Clip) -> Iterator[Masked]:
     for index in count():
         item = clip.masked[last - abs(index % (2 * last) - last)] if last else clip.masked[0]
         yield replace(item, frame=replace(item.frame, index=index, pts_us=index * step_us, wall_us=index * step_us))
-
-
-def prepared(clip: Clip, work: Work) -> tuple[Callable[[], int], float]:
-    """What codes the next frame and says its bytes, after a round of the clip, for a device takes memory and prepares
-    kernels when it first meets a size; and the seconds of the first frame."""
-    step, frames = _encoding(clip, work) if work.task == "encode" else _decoding(clip, work)
-    began = time.perf_counter()
-    step()
-    first_s = time.perf_counter() - began
-    for _ in range(frames - 1):
-        step()
-    return step, first_s
-
-
-def _encoder(clip: Clip, work: Work) -> Encoder:
-    """One thread, for there is a process for every camera."""
-    return Encoder(
-        width=clip.width, height=clip.height, quality=work.quality, gop_us=round(GOP_S * 1e6), device=work.device,
-        threads=1, fps=clip.fps, bf16=work.bf16,
-    )  # fmt: skip
-
-
-def _encoding(clip: Clip, work: Work) -> tuple[Callable[[], int], int]:
-    """What codes the next frame, and how many are a round."""
-    encoder, items = _encoder(clip, work), to_and_fro(clip)
-
-    def step() -> int:
-        item = next(items)
-        return encoder.encode(item.frame, item.mask).nbytes
-
-    return step, len(clip)
-
-
-def _decoding(clip: Clip, work: Work) -> tuple[Callable[[], int], int]:
-    """The same of decoding. The packets are those of once to and fro; they start anew with a key frame on the same
-    plate."""
-    encoder, items = _encoder(clip, work), to_and_fro(clip)
-    packets = [encoder.encode(item.frame, item.mask) for item in islice(items, 2 * len(clip))]
-    decoder = Decoder(encoder.info, device=work.device, threads=1)
-    waiting = chain(packets, cycle([replace(packets[0], plate=b""), *packets[1:]]))
-
-    def step() -> int:
-        packet = next(waiting)
-        decoder.decode(packet)
-        return packet.nbytes
-
-    return step, len(packets)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from torch.profiler import ProfilerActivity, profile
 
 from pipeline.bench.clipfile import load_clip
-from pipeline.bench.fleet import Work, prepared
+from pipeline.bench.fleet import Task, Work, prepared
 from pipeline.bench.stages import shares
 
 FRAMES = 16
@@ -69,24 +69,24 @@ class Launches:
         ]
 
 
-def measure_launches(work: Work, frames: int = FRAMES) -> Launches:
+def measure_launches(work: Work, task: Task, frames: int = FRAMES) -> Launches:
     """Of the frames after a clip's first round, in processes of their own."""
-    seconds, busy = _alone(_watched, work, frames)
-    blocking_seconds, stages = _alone(_blocking, work, frames)
+    seconds, busy = _alone(_watched, work, task, frames)
+    blocking_seconds, stages = _alone(_blocking, work, task, frames)
     launches, waits, copies, kernels = busy
     return Launches(
-        work.task, frames, seconds, blocking_seconds, sum(k.seconds for k in kernels), launches, waits, copies,
+        task, frames, seconds, blocking_seconds, sum(k.seconds for k in kernels), launches, waits, copies,
         kernels[:_SHOWN], stages,
     )  # fmt: skip
 
 
-def _alone(function: Callable[[Work, int], Result], work: Work, frames: int) -> Result:
+def _alone(function: Callable[[Work, Task, int], Result], work: Work, task: Task, frames: int) -> Result:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, work, frames).result()
+        return pool.submit(function, work, task, frames).result()
 
 
-def _watched(work: Work, frames: int) -> tuple[float, tuple[float, float, float, tuple[Kernel, ...]]]:
-    step, _ = prepared(load_clip(work.clip), work)
+def _watched(work: Work, task: Task, frames: int) -> tuple[float, tuple[float, float, float, tuple[Kernel, ...]]]:
+    step = prepared(load_clip(work.clip), work)[task].run
     seconds = _seconds(step, frames)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (work.device == "cuda")
     with profile(activities=activities) as seen:
@@ -94,11 +94,11 @@ def _watched(work: Work, frames: int) -> tuple[float, tuple[float, float, float,
     return seconds, _summed(seen.key_averages(), frames)
 
 
-def _blocking(work: Work, frames: int) -> tuple[float, dict[str, float]]:
+def _blocking(work: Work, task: Task, frames: int) -> tuple[float, dict[str, float]]:
     os.environ["CUDA_LAUNCH_BLOCKING"] = "1"  # CUDA reads it when it is first used
-    step, _ = prepared(load_clip(work.clip), work)
+    step = prepared(load_clip(work.clip), work)[task].run
     seconds = _seconds(step, frames)
-    return seconds, shares(lambda: _seconds(step, frames)) if work.task == "encode" else {}
+    return seconds, shares(lambda: _seconds(step, frames)) if task == "encode" else {}
 
 
 def _seconds(step: Callable[[], int], frames: int) -> float:

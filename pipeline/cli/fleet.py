@@ -16,7 +16,7 @@ from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.bench.clip import Clip
-    from pipeline.bench.fleet import FleetSpeed
+    from pipeline.bench.fleet import FleetSpeed, Task
     from pipeline.bench.launches import Launches
 
 DETECTORS = ("auto", "yolo", "motion", "none")
@@ -50,7 +50,7 @@ def fleet(
     from pipeline.codec.encoder import choose_device
 
     counts = [_count(text) for text in listed(cameras, "1,2")]
-    tasks = [choice(name, TASKS, "--task") for name in listed(task, "encode")]
+    tasks = tuple(_task(name) for name in listed(task, "encode"))
     chosen = choose_device(choice(device, DEVICES, "--device"))
     with ExitStack() as stack:
         if source.endswith(SUFFIX):
@@ -64,14 +64,13 @@ def fleet(
         found: list[FleetSpeed] = []
         profiles: list[Launches] = []
         lines: list[str] = []
-        for each in tasks:
-            work = Work(path, "encode" if each == "encode" else "decode", chosen, quality, seconds, bf16)
-            for count in counts:
-                found.append(measure_fleet(work, count))
-                say(str(found[-1]))
-            if profile:
-                profiles.append(measure_launches(work))
-                lines += aligned(profiles[-1].rows())
+        work = Work(path, tasks, chosen, quality, seconds, bf16)
+        for each in measure_fleet(work, counts):
+            found.append(each)
+            say(str(each))
+        for name in tasks if profile else ():
+            profiles.append(measure_launches(work, name))
+            lines += aligned(profiles[-1].rows())
     result: dict[str, Value] = {
         "clip": clip.name, "width": clip.width, "height": clip.height, "frames": len(clip),
         "foreground_share": clip.foreground_share, "regions": clip.detector, "quality": quality, "bf16": bf16,
@@ -83,6 +82,10 @@ def fleet(
         out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     emit(result, as_json=as_json, text="\n".join([*map(str, found), *lines]))
     return 0
+
+
+def _task(text: str) -> Task:
+    return "encode" if choice(text, TASKS, "--task") == "encode" else "decode"
 
 
 def _count(text: str) -> int:
