@@ -7,6 +7,8 @@ so float32 holds it exactly on any device.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -40,12 +42,18 @@ def _interpolate(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size
     rows = (torch.div(top, fractions, rounding_mode="floor")[:, None] + span).clamp(0, height - 1)
     cols = (torch.div(left, fractions, rounding_mode="floor")[:, None] + span).clamp(0, width - 1)
     patch = plane[picture[:, None, None], rows[:, :, None], cols[:, None, :]].float()
-    taps = taps.to(plane.device)
+    taps = _on(plane.device, taps)
     across = taps[left % fractions]
     down = taps[top % fractions]
     lines = _filter(patch, across, size, axis=2)
     blocks = _filter(lines, down, size, axis=1)
     return torch.floor((blocks + 2048) / 4096).clamp(0, 255).flatten(1)
+
+
+@cache
+def _on(device: torch.device, taps: Tensor) -> Tensor:
+    """Taps on a device, brought there once: the host waits for all that is under way whenever it sends something."""
+    return taps.to(device)
 
 
 def _filter(samples: Tensor, taps: Tensor, size: int, *, axis: int) -> Tensor:
