@@ -24,7 +24,7 @@ from pipeline.bench.allocation.photos import cut_crops
 from pipeline.bench.allocation.training import Plan, seconds_a_step, train
 from pipeline.bench.allocation.variants import VARIANTS
 
-PACE_S = 8.0  # of trying out; the first of it is not yet with all processes at work
+PACE_S = 12.0  # of trying out; the first of it is not yet with all processes at work
 SHARE = 0.88  # of the time that the steps may take by the pace found
 _ROUND = 50  # steps
 Report = Callable[[str], None]

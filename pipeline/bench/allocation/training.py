@@ -178,14 +178,17 @@ def train(
 
 
 def seconds_a_step(variant: Variant, crops: Tensor, plan: Plan, *, seconds: float) -> float:
-    """The pace of a variant's training beside whatever else runs, tried out for so long."""
+    """The pace of a variant's training beside whatever else runs, tried out for so long: the median, since the first
+    steps are slower than others."""
     run = Training(variant, plan, basis=basis_of(crops), data=0)
+    begin = time.time()
+    taken: list[float] = []
     with full_precision(crops.device):
-        run.advance(crops)  # the first is slower than others
-        begin = time.time()
-        while (passed := time.time() - begin) < seconds or run.step < 2:
+        while not taken or time.time() - begin < seconds:
+            started = time.time()
             run.advance(crops)
-    return passed / (run.step - 1)
+            taken.append(time.time() - started)
+    return float(np.median(taken))
 
 
 def basis_of(crops: Tensor) -> Tensor:
