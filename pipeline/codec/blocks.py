@@ -81,12 +81,41 @@ class Positions:
 
     def pick(self, grid: Tensor) -> Tensor:
         """(B,rows,cols,C) -> (N,C)."""
-        return grid.reshape(-1, grid.shape[-1])[self.index]
+        return grid.reshape(-1, grid.shape[-1]).index_select(0, self.index)
 
     def spread(self, features: Tensor) -> Tensor:
         """(N,C) -> (B,rows,cols,C), zero elsewhere."""
         flat = features.new_zeros(self.batch * self.rows * self.cols, features.shape[1])
         return flat.index_copy(0, self.index, features).view(self.batch, self.rows, self.cols, -1)
+
+
+class PaddedPositions(Positions):
+    """Some positions in a list of a length that does not depend on how many they are, so that CUDA can record what is
+    done with them. The list ends in places that are not there: what is picked for them means nothing, and what they
+    spread goes nowhere.
+    """
+
+    def __init__(self, chosen: Tensor, index: Tensor) -> None:
+        """`index` (N,) int64: the places of `chosen` (B,rows,cols), ascending, then B*rows*cols."""
+        self.chosen, self.index = chosen, index
+        self.batch, self.rows, self.cols = chosen.shape
+        inside = index % (self.rows * self.cols)
+        self.row, self.col = inside // self.cols, inside % self.cols
+        # Each picks from a place of its own: gradients that meet in one are added one after the other.
+        self._source = torch.where(self.there, index, torch.arange(len(index), device=index.device))
+
+    @property
+    def there(self) -> Tensor:
+        """(N,) bool: which places are there."""
+        return self.index < self.chosen.numel()
+
+    def pick(self, grid: Tensor) -> Tensor:
+        return grid.reshape(-1, grid.shape[-1]).index_select(0, self._source)
+
+    def spread(self, features: Tensor) -> Tensor:
+        size = self.chosen.numel()
+        flat = features.new_zeros(size + 1, features.shape[1])
+        return flat.index_copy(0, self.index, features)[:size].view(self.batch, self.rows, self.cols, -1)
 
 
 def shifted(grid: Tensor, offsets: tuple[tuple[int, int], ...]) -> Tensor:

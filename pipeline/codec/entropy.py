@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.codec.blocks import Positions, shifted
+from pipeline.codec.blocks import PaddedPositions, Positions, shifted
 from pipeline.codec.nets import LATENT
 
 GROUPS = (8, 24, 48, 96)  # where each channel group ends
@@ -60,13 +60,20 @@ def table_scale(index: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One coding step: channels `start:end` at the positions `rows` (indices into the N positions; None = all)."""
+    """One coding step: channels `start:end` at the positions `rows` (indices into the N positions; None = all), of
+    which with padded positions those count that `mask` (N,) marks."""
 
     number: int
     start: int
     end: int
     rows: Tensor | None
     offsets: tuple[tuple[int, int], ...]
+    mask: Tensor | None = None
+
+    @property
+    def phase(self) -> bool:
+        """Whether it is one of the pyramid's, which see the first channel group as far as it is decoded."""
+        return self.start == 0
 
     @property
     def selection(self) -> Tensor | slice:
@@ -76,11 +83,15 @@ class Step:
 
 def steps(at: Positions) -> Iterator[Step]:
     """The order in which a layer's symbols are coded. Normative."""
+    there = at.there if isinstance(at, PaddedPositions) else None
     for number, (belongs, offsets) in enumerate(PHASES):
-        rows = belongs(at.row, at.col).nonzero().squeeze(1)
-        yield Step(number, 0, GROUPS[0], rows, offsets)
+        belong = belongs(at.row, at.col)
+        if there is None:
+            yield Step(number, 0, GROUPS[0], belong.nonzero().squeeze(1), offsets)
+        else:
+            yield Step(number, 0, GROUPS[0], None, offsets, belong & there)
     for i in range(1, len(GROUPS)):
-        yield Step(len(PHASES) + i - 1, GROUPS[i - 1], GROUPS[i], None, _RING)
+        yield Step(len(PHASES) + i - 1, GROUPS[i - 1], GROUPS[i], None, _RING, there)
 
 
 def _straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
@@ -146,10 +157,10 @@ class IndexNet(nn.Module):
 
     def context(self, symbols: Tensor, step: Step, at: Positions) -> Tensor:
         """What is decoded around each position of a step. `symbols` (N,96), zero where not yet decoded."""
-        known = self.magnitudes(symbols[:, : step.end if step.rows is not None else step.start])
+        known = self.magnitudes(symbols[:, : step.end if step.phase else step.start])
         around = shifted(at.spread(known), step.offsets).sum(3)
         mean = at.pick(torch.floor(around / len(step.offsets)))  # 4 or 8 neighbours: exact
-        return mean if step.rows is not None else torch.cat((known, mean), dim=1)
+        return mean if step.phase else torch.cat((known, mean), dim=1)
 
     def forward(self, shared: Tensor, symbols: Tensor, step: Step, at: Positions) -> Tensor:
         """-> (rows of the step, channels of the step) float32 holding integers."""
@@ -180,9 +191,9 @@ class MeanNet(nn.Module):
         values = latent * scale
         low = shifted(at.spread(values[:, : GROUPS[0]]), step.offsets)
         context = at.pick(low.flatten(3))
-        if step.rows is None:
+        if not step.phase:
             context = torch.cat((context, values[:, : step.start]), dim=1)
-        else:
+        elif step.rows is not None:
             context, scale = context[step.rows], scale[step.rows]
         return self.last[step.number](F.gelu(self.first[step.number](context))) / scale
 
