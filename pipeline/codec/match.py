@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR, squares
+from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR
 
 _COARSE = 16  # pixels at half size, either way
 _FINE = 4  # pixels, either way
@@ -139,7 +139,26 @@ def _best(surface: Tensor, reach: int) -> Tensor:
 
 def _patches(plane: Tensor, corner: Tensor, size: int) -> Tensor:
     """Squares of a plane (1,H,W) at corners (m,2) -> (m,size,size) float32; the edge sample repeats."""
-    return squares(plane, torch.zeros_like(corner[:, 0]), corner[:, 0], corner[:, 1], size).float()
+    last = torch.tensor(plane.shape[1:], device=plane.device) - size
+    inside = ((corner >= 0) & (corner <= last)).all(1)
+    if bool(inside.all()):
+        return _inner_patches(plane, corner, size).float()
+    found = plane.new_empty(len(corner), size, size)
+    if bool(inside.any()):
+        found[inside] = _inner_patches(plane, corner[inside], size)
+    span = torch.arange(size, device=plane.device)
+    rows = (corner[~inside, :1] + span).clamp(0, plane.shape[1] - 1)
+    cols = (corner[~inside, 1:] + span).clamp(0, plane.shape[2] - 1)
+    found[~inside] = plane[0, rows[:, :, None], cols[:, None, :]]
+    return found.float()
+
+
+def _inner_patches(plane: Tensor, corner: Tensor, size: int) -> Tensor:
+    """`_patches` that lie within the plane, in its own dtype."""
+    every = plane[0].unfold(0, size, 1).unfold(1, size, 1)
+    if plane.device.type == "cpu":  # NumPy copies line by line, torch sample by sample: three times as long
+        return torch.from_numpy(every.numpy()[corner[:, 0].numpy(), corner[:, 1].numpy()])
+    return every[corner[:, 0], corner[:, 1]]
 
 
 def _eights(values: Tensor, axis: int) -> Tensor:

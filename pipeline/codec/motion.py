@@ -28,58 +28,32 @@ _CHROMA_TAPS = torch.tensor(
 )  # fmt: skip
 
 
-def squares(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
-    """Squares of `size` samples at (top, left), (N,) int64 -> (N,size,size) uint8 (what `plane` is).
+def _interpolate(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size: int, taps: Tensor) -> Tensor:
+    """Blocks of `size` at (top, left), in units of 1/len(taps) of a sample -> (N, size*size) float32 integers.
 
-    `plane` (B,H,W), `picture` (N,) which of the B. Beyond the border the edge sample repeats.
+    `plane` (B,H,W) uint8, `picture` (N,) which of the B. Beyond the border the edge sample repeats.
     """
-    height, width = plane.shape[1:]
-    inside = (top >= 0) & (left >= 0) & (top <= height - size) & (left <= width - size)
-    if bool(inside.all()):
-        return _inner_squares(plane, picture, top, left, size)
-    span = torch.arange(size, device=plane.device)
-    rows = (top[:, None] + span).clamp(0, height - 1)
-    cols = (left[:, None] + span).clamp(0, width - 1)
-    if not bool(inside.any()):
-        return plane[picture[:, None, None], rows[:, :, None], cols[:, None, :]]
-    found = plane.new_empty(len(top), size, size)
-    found[inside] = _inner_squares(plane, picture[inside], top[inside], left[inside], size)
-    beyond = ~inside
-    found[beyond] = plane[picture[beyond, None, None], rows[beyond, :, None], cols[beyond, None, :]]
-    return found
-
-
-def _inner_squares(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size: int) -> Tensor:
-    """`squares` that lie within the plane."""
-    every = plane.unfold(1, size, 1).unfold(2, size, 1)
-    if plane.device.type == "cpu":  # NumPy copies square by square, torch sample by sample: three times as long
-        return torch.from_numpy(every.numpy()[picture.numpy(), top.numpy(), left.numpy()])
-    return every[picture, top, left]
-
-
-def _filters(taps: Tensor, size: int) -> Tensor:
-    """`taps` (fractions,length) -> (fractions,size+length-1,size): a product with one of them filters a line."""
     fractions, length = taps.shape
-    filters = torch.zeros(fractions, size + length - 1, size)
-    for k in range(size):
-        filters[:, k : k + length, k] = taps
-    return filters
-
-
-_LUMA_FILTERS, _CHROMA_FILTERS = _filters(LUMA_TAPS, 8), _filters(_CHROMA_TAPS, 4)
-
-
-def _interpolate(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, filters: Tensor) -> Tensor:
-    """Blocks at (top, left), in units of 1/fractions of a sample -> (N, size*size) float32 integers. `filters` as
-    `_filters` makes them."""
-    fractions, span, size = filters.shape
-    reach = (span - size) // 2
-    row, col = (torch.div(place, fractions, rounding_mode="floor") - reach for place in (top, left))
-    patch = squares(plane, picture, row, col, span).float()
-    filters = filters.to(plane.device)
-    with torch.autocast(plane.device.type, enabled=False):
-        blocks = filters.mT[top % fractions] @ (patch @ filters[left % fractions])
+    reach = length // 2 - 1
+    _, height, width = plane.shape
+    span = torch.arange(size + length - 1, device=plane.device) - reach
+    rows = (torch.div(top, fractions, rounding_mode="floor")[:, None] + span).clamp(0, height - 1)
+    cols = (torch.div(left, fractions, rounding_mode="floor")[:, None] + span).clamp(0, width - 1)
+    patch = plane[picture[:, None, None], rows[:, :, None], cols[:, None, :]].float()
+    taps = taps.to(plane.device)
+    across = taps[left % fractions]
+    down = taps[top % fractions]
+    lines = _filter(patch, across, size, axis=2)
+    blocks = _filter(lines, down, size, axis=1)
     return torch.floor((blocks + 2048) / 4096).clamp(0, 255).flatten(1)
+
+
+def _filter(samples: Tensor, taps: Tensor, size: int, *, axis: int) -> Tensor:
+    """Each block's own taps (N,length) along an axis of (N,rows,cols) -> `size` samples on that axis."""
+    total = samples.narrow(axis, 0, size) * taps[:, 0, None, None]
+    for k in range(1, taps.shape[1]):
+        total.addcmul_(samples.narrow(axis, k, size), taps[:, k, None, None])
+    return total
 
 
 def fetch(planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, col: Tensor, vector: Tensor) -> Tensor:
@@ -89,10 +63,10 @@ def fetch(planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, c
     """
     dy, dx = vector[:, 0], vector[:, 1]
     luma = fetch_luma(planes[0], picture, row, col, vector)
-    chroma = [_interpolate(p, picture, row * 32 + dy, col * 32 + dx, _CHROMA_FILTERS) for p in planes[1:]]
+    chroma = [_interpolate(p, picture, row * 32 + dy, col * 32 + dx, 4, _CHROMA_TAPS) for p in planes[1:]]
     return torch.cat((luma, *chroma), dim=1)
 
 
 def fetch_luma(plane: Tensor, picture: Tensor, row: Tensor, col: Tensor, vector: Tensor) -> Tensor:
     """The luma part of `fetch`: (N,64)."""
-    return _interpolate(plane, picture, row * 32 + vector[:, 0], col * 32 + vector[:, 1], _LUMA_FILTERS)
+    return _interpolate(plane, picture, row * 32 + vector[:, 0], col * 32 + vector[:, 1], 8, LUMA_TAPS)

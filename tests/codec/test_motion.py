@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.codec.motion import fetch, fetch_luma, squares
+from pipeline.codec.motion import fetch, fetch_luma
 
 LUMA = ((0, 0, 0, 64, 0, 0, 0, 0), (-1, 4, -10, 58, 17, -5, 1, 0), (-1, 4, -11, 40, 40, -11, 4, -1),
         (0, 1, -5, 17, 58, -10, 4, -1))  # fmt: skip
@@ -67,17 +67,3 @@ def test_a_vector_of_whole_pixels_copies():
     one = torch.tensor([2])
     block = fetch_luma(plane, torch.tensor([0]), one, one, torch.tensor([[8, -12]]))
     assert torch.equal(block.view(8, 8).to(torch.uint8), plane[0, 18:26, 13:21])
-
-
-@pytest.mark.parametrize("reach", [0, 30])
-@pytest.mark.parametrize("size", [5, 16, 40])
-def test_squares_repeat_the_edge(size, reach):
-    """Inside, across a border and beyond all of them, of a picture that may be smaller than a square."""
-    planes = np.random.default_rng(size).integers(0, 256, (2, 32, 48)).astype(np.uint8)
-    rows, cols = (np.arange(-reach, max(1, length - size + reach + 1), 3) for length in planes.shape[1:])
-    top, left = (torch.from_numpy(grid.ravel()) for grid in np.meshgrid(rows, cols, indexing="ij"))
-    picture = torch.arange(len(top)) % 2
-    found = squares(torch.from_numpy(planes), picture, top, left, size)
-    padded = np.pad(planes, ((0, 0), (80, 80), (80, 80)), mode="edge")
-    for k, (p, y, x) in enumerate(zip(picture.tolist(), top.tolist(), left.tolist(), strict=True)):
-        assert np.array_equal(found[k].numpy(), padded[p, y + 80 : y + 80 + size, x + 80 : x + 80 + size])
