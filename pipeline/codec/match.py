@@ -65,10 +65,16 @@ def _coarse(current: Tensor, reference: Tensor, places: Tensor, price: float) ->
     """(n,2) even pixels: where each cell lies, found at half size."""
     top, left = ((places.amin(0) - _MARGIN).clamp(min=0) * 16).tolist()
     bottom, right = ((places.amax(0) + 1 + _MARGIN) * 16).tolist()
-    halves = F.avg_pool2d(torch.stack((current, reference))[:, :, top:bottom, left:right].float(), 2)
+    halves = [_halved(plane[:, top:bottom, left:right]) for plane in (current, reference)]
     corner = places * 8 - torch.tensor((top // 2, left // 2), device=places.device)
     surface = _surface(_patches(halves[0], corner, 8), halves[1], corner, _COARSE)
     return 2 * _best(surface * 4 + price * _bits(_shifts(_COARSE, places.device) * 8), _COARSE)
+
+
+def _halved(plane: Tensor) -> Tensor:
+    """(1,H,W) uint8 -> (1,H/2,W/2) float32 means. Pooling would take five times as long."""
+    lines = plane[:, ::2].float() + plane[:, 1::2]
+    return (lines[:, :, ::2] + lines[:, :, 1::2]) / 4
 
 
 def _between_pixels(blocks: Tensor, reference: Tensor, places: Tensor, vector: Tensor, price: float) -> Matches:
@@ -95,7 +101,7 @@ def _errors(blocks: Tensor, reference: Tensor, corner: Tensor, vector: Tensor, s
     area = _patches(reference, corner + whole - _REACH, 8 + 2 * _REACH)
     filters = _filters(size, area.device)[vector - 4 * whole + 2]  # (m,2,24,16)
     moved = (filters[:, 0] @ area @ filters[:, 1].mT).view(-1, 3, 8, 3, 8)
-    return (moved - blocks[:, None, :, None]).square().sum((2, 4)).flatten(1)
+    return (moved - blocks[:, None, :, None]).square_().sum((2, 4)).flatten(1)
 
 
 @lru_cache
