@@ -268,7 +268,7 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     if flags & _ALL_STILL:
         vectors = Vectors.still(places)
     else:
-        vectors = read_vectors(reader, state.layer, places, _before(state, cells), state.geometry.cells)
+        vectors = read_vectors(reader, state.layer, places, _before(state, cells))
     now = read_flags(reader, state.layer, cells, _mode_grid(cells, vectors), state.coded)
     kind, window = _kind(state.layer), brain.window(cells)
     at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
