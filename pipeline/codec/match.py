@@ -99,9 +99,9 @@ def _errors(blocks: Tensor, reference: Tensor, corner: Tensor, vector: Tensor, s
     `size` more either way."""
     whole = torch.div(vector + 2, 4, rounding_mode="floor")
     area = _patches(reference, corner + whole - _REACH, 8 + 2 * _REACH)
-    filters = _filters(size, area.device)[vector - 4 * whole + 2]  # (m,2,24,16)
-    moved = (filters[:, 0] @ area @ filters[:, 1].mT).view(-1, 3, 8, 3, 8)
-    return (moved - blocks[:, None, :, None]).square_().sum((2, 4)).flatten(1)
+    down, across = (_filters(size, area.device).index_select(0, part) for part in (vector - 4 * whole + 2).unbind(1))
+    moved = (down @ area @ across.mT).view(-1, 3, 8, 3, 8)
+    return F.mse_loss(moved, blocks[:, None, :, None].expand_as(moved), reduction="none").sum((2, 4)).flatten(1)
 
 
 @lru_cache

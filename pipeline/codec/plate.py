@@ -18,11 +18,12 @@ from pipeline.codec.layer import (
     Brain,
     Job,
     close_payload,
+    code_latents,
+    latents,
     layer_checksum,
     open_payload,
     read_symbols,
     synthesise,
-    try_symbols,
 )
 from pipeline.codec.maps import Vectors, places_of, read_map, write_map
 from pipeline.codec.model import Modes
@@ -52,8 +53,9 @@ def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: 
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     before = torch.zeros_like(grey)
     area = Area.cut(job, Window.around(cells), brain.device)
-    coded = try_symbols(brain, "plate", at, area, grey, before, Modes.still(at), job)
-    coded.write(writer)
+    latent = latents(brain, "plate", at, area, grey, q)
+    coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), job)
+    writer.add(coded.rows, coded.coded)
     payload = close_payload(brain, writer, 0, q)
     checksum = layer_checksum(payload[:HEADER], unclean, None, coded.symbols).to_bytes(CHECKSUM, "little")
     return payload[:HEADER] + checksum + payload[HEADER:], _picture(coded.pictures, at)
