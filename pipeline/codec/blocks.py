@@ -8,9 +8,14 @@ training too. Grids are (B, rows, cols, channels).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from pipeline.codec.entropy import Step
 
 LUMA, CHROMA = 64, 16
 SAMPLES = LUMA + 2 * CHROMA
@@ -18,6 +23,8 @@ SAMPLES = LUMA + 2 * CHROMA
 # A chroma sample counts 2/3 of a luma sample in the 6:1:1 measure ((1/16) / (6/64)); its root makes the blocks' plain
 # squared error that measure, so that one step size is right for every coefficient.
 CHROMA_WEIGHT = (2.0 / 3.0) ** 0.5
+
+Offsets = tuple[tuple[int, int], ...]  # (rows down, columns right), in positions
 
 
 def to_blocks(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -65,6 +72,9 @@ class Positions:
         self.index = chosen.flatten().nonzero().squeeze(1)
         inside = self.index % (self.rows * self.cols)
         self.row, self.col = inside // self.cols, inside % self.cols
+        self._dense = len(self) == chosen.numel()  # then the list is the grid, and neither way copies
+        self._neighbours: dict[Offsets, Tensor] = {}
+        self.steps: tuple[Step, ...] | None = None  # for `entropy.steps`
 
     @classmethod
     def of_cells(cls, cells: Tensor) -> Positions:
@@ -80,19 +90,61 @@ class Positions:
         return int(self.index.numel())
 
     def pick(self, grid: Tensor) -> Tensor:
-        """(B,rows,cols,C) -> (N,C)."""
-        return grid.reshape(-1, grid.shape[-1])[self.index]
+        """(B,rows,cols,C) -> (N,C); a view where all positions are chosen."""
+        flat = grid.reshape(-1, grid.shape[-1])
+        return flat if self._dense else flat[self.index]
 
     def spread(self, features: Tensor) -> Tensor:
-        """(N,C) -> (B,rows,cols,C), zero elsewhere."""
-        flat = features.new_zeros(self.batch * self.rows * self.cols, features.shape[1])
-        return flat.index_copy(0, self.index, features).view(self.batch, self.rows, self.cols, -1)
+        """(N,C) -> (B,rows,cols,C), zero elsewhere; a view where all positions are chosen."""
+        if not self._dense:
+            flat = features.new_zeros(self.batch * self.rows * self.cols, features.shape[1])
+            features = flat.index_copy(0, self.index, features)
+        return features.view(self.batch, self.rows, self.cols, features.shape[1])
+
+    def neighbours(self, offsets: Offsets) -> Tensor:
+        """(N,len(offsets)) int64: which of the positions lies there; N where none does, or where the grid ends."""
+        if offsets not in self._neighbours:
+            reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
+            number = self.index.new_full((self.chosen.numel(),), len(self))
+            number[self.index] = torch.arange(len(self), device=number.device)
+            padded = F.pad(number.view_as(self.chosen), (reach,) * 4, value=len(self))
+            pitch = self.cols + 2 * reach
+            picture = self.index // (self.rows * self.cols)
+            place = (picture * (self.rows + 2 * reach) + self.row + reach) * pitch + self.col + reach
+            steps = torch.tensor([dy * pitch + dx for dy, dx in offsets], device=place.device)
+            self._neighbours[offsets] = padded.flatten()[place[:, None] + steps]
+        return self._neighbours[offsets]
 
 
-def shifted(grid: Tensor, offsets: tuple[tuple[int, int], ...]) -> Tensor:
-    """Neighbours side by side: (B,rows,cols,C) -> (B,rows,cols,len(offsets),C), zero beyond the border."""
-    reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
-    _, rows, cols, _ = grid.shape
-    padded = F.pad(grid, (0, 0, reach, reach, reach, reach))
-    views = [padded[:, reach + dy : reach + dy + rows, reach + dx : reach + dx + cols] for dy, dx in offsets]
-    return torch.stack(views, dim=3)
+# The planes' parts of a block: samples, lines, and what holds a line of it in one piece.
+_PARTS = ((LUMA, 8, torch.int64), (CHROMA, 4, torch.int32), (CHROMA, 4, torch.int32))
+
+
+def blocks_at(planes: tuple[Tensor, Tensor, Tensor], at: Positions) -> Tensor:
+    """uint8 planes -> (N,96) float32: `at.pick(to_blocks(*planes))` without a look at the rest of the planes."""
+    picture, parts = at.index // (at.rows * at.cols), []
+    for plane, (_, size, line) in zip(planes, _PARTS, strict=True):
+        found = plane.view(line).view(-1, at.rows, size, at.cols)[picture, at.row, :, at.col]
+        parts.append(found.contiguous().view(torch.uint8))
+    return torch.cat(parts, dim=1).float()
+
+
+def put_blocks(planes: tuple[Tensor, Tensor, Tensor], at: Positions, blocks: Tensor) -> None:
+    """The inverse, in place, of `blocks` (N,96) uint8; all else stays."""
+    picture, start = at.index // (at.rows * at.cols), 0
+    for plane, (count, size, line) in zip(planes, _PARTS, strict=True):
+        lines = plane.view(line).view(-1, at.rows, size, at.cols)
+        lines[picture, at.row, :, at.col] = blocks[:, start : start + count].contiguous().view(line)
+        start += count
+
+
+def around(features: Tensor, places: Tensor) -> Tensor:
+    """(N,C) features of positions -> (n,k,C) at `places` (n,k), of `Positions.neighbours`: zero at place N."""
+    padded = F.pad(features, (0, 0, 0, 1))
+    return padded.index_select(0, places.flatten()).view(*places.shape, features.shape[1])
+
+
+def sum_around(features: Tensor, places: Tensor) -> Tensor:
+    """(n,C): the sum of `around` over the k places, which is never held in full. For integers: the order of the
+    additions is nobody's promise."""
+    return F.embedding_bag(places, F.pad(features, (0, 0, 0, 1)), mode="sum")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import SAMPLES, Positions, to_blocks, weighted
+from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, to_blocks, weighted
 from pipeline.codec.entropy import steps, table_scale
 from pipeline.codec.maps import (
     MOVED,
@@ -123,7 +123,7 @@ def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, window: W
 
 def predict(state: LayerState, plate: Planes, modes: Modes, window: Window, at: Positions) -> Tensor:
     """(N,96): the layer's plane in place or moved, or the plate."""
-    prediction = at.pick(to_blocks(*window.of(state.plane)))
+    prediction = blocks_at(window.of(state.plane), at)
     row, col = at.row + 2 * window.top, at.col + 2 * window.left
     for mode, planes in ((MOVED, state.plane), (PLATE, plate)):
         chosen = (modes.mode == mode).nonzero().squeeze(1)
@@ -382,8 +382,8 @@ def code_latents(
     place = torch.arange(len(at), device=brain.device)
     parts = []
     for step in steps(at):
-        index, rows = entropy.index(shared, symbols, step, at), step.selection
-        mean = entropy.mean(values, scale, step, at)
+        index, rows = entropy.index(shared, symbols, step), step.selection
+        mean = entropy.mean(values, scale, step)
         coded = quantise(latent[rows, step.start : step.end] - mean, table_scale(index), job.thrift)
         coded = torch.where(index < 1, 0.0, coded.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))
         symbols[rows, step.start : step.end] = coded
@@ -399,29 +399,34 @@ def read_symbols(
     brain: Brain, kind: Kind, at: Positions, before: Tensor, modes: Modes, q: int, reader: SymbolReader
 ) -> Tensor:
     """The parse: integers only. (N,96) float32 holding integers."""
+    symbols = torch.zeros(len(at), SAMPLES, device=brain.device)
+    if not len(at):
+        return symbols
     entropy = brain.nets.entropy_of(kind)
     quality = torch.full((len(at),), float(q), device=brain.device)
     shared = entropy.index.begin(before, side_features(kind, quality, modes, at))
-    symbols = torch.zeros(len(at), SAMPLES, device=brain.device)
     for step in steps(at):
-        index, rows = entropy.index(shared, symbols, step, at), step.selection
+        index, rows = entropy.index(shared, symbols, step), step.selection
         numbers = index.cpu().numpy().astype(np.int64)
-        found = np.zeros(numbers.shape, np.float32)
-        found[numbers >= 1] = reader.read(numbers[numbers >= 1])
-        if found.size and np.abs(found).max() > SYMBOL_LIMIT:
+        found, coded = np.zeros(numbers.shape, np.float32), numbers >= 1
+        read = reader.read(numbers[coded])
+        if read.size and np.abs(read).max() > SYMBOL_LIMIT:
             raise StreamError("a latent symbol is out of range")
+        found[coded] = read
         symbols[rows, step.start : step.end] = torch.from_numpy(found).to(brain.device)
     return symbols
 
 
 def synthesise(brain: Brain, kind: Kind, at: Positions, symbols: Tensor, prediction: Tensor, q: int) -> Tensor:
     """Symbols to picture blocks (N,96): means, then the layer's decoder. Float32 throughout, for it writes a plane."""
+    if not len(at):
+        return prediction
     entropy = brain.nets.entropy_of(kind)
-    quality = torch.full((len(at),), float(q), device=brain.device)
+    quality = torch.full((1,), float(q), device=brain.device)
     scale = step_size(quality).unsqueeze(1) / 16
     values = torch.zeros_like(symbols)
     for step in steps(at):
-        mean = entropy.mean(values, scale, step, at)
+        mean = entropy.mean(values, scale, step)
         rows = step.selection
         values[rows, step.start : step.end] = symbols[rows, step.start : step.end] + mean
     return brain.nets.synthesis_of(kind)(values, prediction, quality, at)

@@ -24,21 +24,19 @@ Pair = tuple[int, int]
 Known = dict[Pair, Pair]  # row and column of a cell: its first vector
 
 
-def _row_context(above: Cells, before: Cells, row: int) -> Ints:
-    """Context bits 0..7 of each cell of a row: above left, above, above right; last frame here, left, right, above,
-    below. `above` (cols+2) and `before` (rows+2, cols+2) are padded with zeros."""
-    here = before[row + 1]
-    parts = (
-        above[:-2],
-        above[1:-1],
-        above[2:],
-        here[1:-1],
-        here[:-2],
-        here[2:],
-        before[row, 1:-1],
-        before[row + 2, 1:-1],
-    )
-    return sum(part.astype(np.int64) << k for k, part in enumerate(parts))
+def _last_context(before: Cells) -> Ints:
+    """Context bits 3..7 of each cell (rows, cols): last frame here, left, right, above, below."""
+    last = np.pad(before, 1).astype(np.int64)
+    here = last[1:-1]
+    parts = here[:, 1:-1], here[:, :-2], here[:, 2:], last[:-2, 1:-1], last[2:, 1:-1]
+    return np.sum([part << k for k, part in enumerate(parts, 3)], axis=0)
+
+
+def _row_context(above: Cells, last: Ints) -> Ints:
+    """Context bits 0..7 of each cell of a row: above left, above, above right, then those of `_last_context`. `above`
+    (cols+2) is padded with zeros."""
+    now = above.astype(np.int64)
+    return last + now[:-2] + 2 * now[1:-1] + 4 * now[2:]
 
 
 def _odd_context(context: Ints, now: Cells) -> Ints:
@@ -54,9 +52,9 @@ def _odd_context(context: Ints, now: Cells) -> Ints:
 def write_map(writer: SymbolWriter, layer: Layer, cells: Cells, before: Cells) -> None:
     """Code `cells` (rows, cols) given the layer's map of the last frame."""
     first = FIRST_MAP + int(layer) * MAP_CONTEXTS
-    padded, last = np.pad(cells, 1), np.pad(before, 1)
+    padded, last = np.pad(cells, 1), _last_context(before)
     for row in range(cells.shape[0]):
-        context = _row_context(padded[row], last, row)
+        context = _row_context(padded[row], last[row])
         writer.add(first + context[::2], cells[row, ::2].astype(np.int64))
         writer.add(first + _odd_context(context, padded[row + 1]), cells[row, 1::2].astype(np.int64))
 
@@ -65,9 +63,9 @@ def read_map(reader: SymbolReader, layer: Layer, before: Cells) -> Cells:
     """The inverse of `write_map`."""
     first = FIRST_MAP + int(layer) * MAP_CONTEXTS
     rows, cols = before.shape
-    padded, last = np.zeros((rows + 2, cols + 2), np.bool_), np.pad(before, 1)
+    padded, last = np.zeros((rows + 2, cols + 2), np.bool_), _last_context(before)
     for row in range(rows):
-        context = _row_context(padded[row], last, row)
+        context = _row_context(padded[row], last[row])
         now = padded[row + 1]
         now[1:-1:2] = _bits(reader.read(first + context[::2]))
         now[2:-1:2] = _bits(reader.read(first + _odd_context(context, now)))

@@ -220,8 +220,8 @@ def train_layer(nets: CodecNets, x: LayerInput) -> LayerLoss:
             rows = step.selection
             if step.rows is not None and step.rows.numel() == 0:
                 continue
-            index = entropy.index(shared, symbols, step, x.at)
-            mean = entropy.mean(latent, scale_of_step, step, x.at)
+            index = entropy.index(shared, symbols, step)
+            mean = entropy.mean(latent, scale_of_step, step)
             centred = latent_in[rows, step.start : step.end] - mean
             scale = table_scale(index)
             with torch.no_grad():

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.codec.blocks import SAMPLES, Positions, unweighted, weighted
+from pipeline.codec.blocks import SAMPLES, Positions, around, unweighted, weighted
 
 LATENT = SAMPLES
 QUALITIES = 64  # integer quality steps, 12 to the octave
@@ -53,6 +53,10 @@ class Curve(nn.Module):
         return self.knots[index] * (1 - part) + self.knots[index + 1] * part
 
 
+_SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+_SPARSE = 4  # positions are few where a grid has so many times as many places
+
+
 class SpatialMix(nn.Module):
     """Depthwise 3x3 over the grid of coded cells."""
 
@@ -61,6 +65,12 @@ class SpatialMix(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, features: Tensor, at: Positions) -> Tensor:
+        if _SPARSE * len(at) < at.chosen.numel():  # the same sums on squares around the positions
+            squares = (
+                around(features, at.neighbours(_SQUARE)).view(len(at), 3, 3, features.shape[1]).permute(0, 3, 1, 2)
+            )
+            conv = self.conv
+            return F.conv2d(squares, conv.weight, conv.bias, groups=conv.groups).flatten(1)
         grid = at.spread(features).permute(0, 3, 1, 2)  # NHWC memory seen as NCHW: channels-last without a copy
         return at.pick(self.conv(grid).permute(0, 2, 3, 1))
 
@@ -190,7 +200,7 @@ class Synthesis(nn.Module):
         self.gain = Curve(LATENT)
 
     def forward(self, latent: Tensor, prediction: Tensor, q: Tensor, at: Positions) -> Tensor:
-        """`latent` (N,96) in quantiser steps, `prediction` (N,96) grey levels, `q` (N,) -> (N,96)."""
+        """`latent` (N,96) in quantiser steps, `prediction` (N,96) grey levels, `q` (N,), or (1,) for all -> (N,96)."""
         values = latent * torch.exp(self.gain(q)) * step_size(q).unsqueeze(1)
         x = self.enter(torch.cat((values / 16, (prediction - 128) / 64), dim=1))
         x = x * torch.exp(self.quality(q)).to(x.dtype)
