@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, to_blocks, weighted
+from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, weighted
 from pipeline.codec.entropy import steps, table_scale
 from pipeline.codec.maps import (
     MOVED,
@@ -169,8 +169,8 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
     modes = _position_modes(job.vectors, job.cells, state, window, at)
     pictures = predict(state, plate, modes, window, at)
-    area = Area.cut(job, window, brain.device)
-    source, importance = at.pick(area.blocks), at.pick(area.importance)[:, 0]
+    source, around = blocks_at(window.of(job.picture), at), importance_of(job, window, brain.device)
+    importance = at.pick(around)[:, 0]
     before = _symbols(state, window)
 
     def attempt(chosen: Tensor, coded: Positions, latent: Tensor) -> Attempt:
@@ -178,7 +178,7 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
 
     chosen = _worth_coding(brain, kind, source - pictures, importance, job.q)
     coded = at.select(chosen)
-    latent = latents(brain, kind, coded, area, pictures[chosen], job.q)
+    latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q)
     tried = attempt(chosen, coded, latent)
     paid = tried.paid(brain.tables, source[chosen], pictures[chosen], importance[chosen], job.q)
     if not bool(paid.all()):
@@ -220,7 +220,7 @@ def cells_worth_coding(
     if cells.any():
         window = brain.window(cells)
         at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
-        residual = at.pick(to_blocks(*window.of(picture))) - at.pick(to_blocks(*window.of(state.plane)))
+        residual = blocks_at(window.of(picture), at) - blocks_at(window.of(state.plane), at)
         counts = importance[window.cells].repeat(2, 0).repeat(2, 1)[at.chosen[0].cpu().numpy()]
         weight = torch.from_numpy(counts).to(brain.device)
         chosen = at.select(_worth_coding(brain, _kind(state.layer), residual, weight, q, least_bits)).chosen[0]
@@ -302,21 +302,12 @@ def close_payload(brain: Brain, writer: SymbolWriter, flags: int, q: int) -> byt
     return bytes((flags | zeros << 1, q)) + data
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
-    """What the encoder sees of a window, (1,rows,cols,C) at positions: `blocks` (C 96) and `importance` (C 1)."""
-
-    blocks: Tensor
-    importance: Tensor
-
-    @classmethod
-    def cut(cls, job: Job, window: Window, device: torch.device) -> Area:
-        """Cells that are not coded take the mean importance of those that are, for the analysis would fade out towards
-        a border of unimportant cells."""
-        cells, importance = job.cells[window.cells], job.importance[window.cells]
-        filled = np.where(cells, importance, importance[cells].mean(dtype=np.float32))
-        fine = torch.from_numpy(filled).to(device).repeat_interleave(2, 0).repeat_interleave(2, 1)
-        return cls(to_blocks(*window.of(job.picture)), fine[None, ..., None])
+def importance_of(job: Job, window: Window, device: torch.device) -> Tensor:
+    """What the analysis sees of the importance in a window, (1,rows,cols,1) at positions. Cells that are not coded take
+    the mean importance of those that are, for the analysis would fade out towards a border of unimportant cells."""
+    cells, importance = job.cells[window.cells], job.importance[window.cells]
+    filled = np.where(cells, importance, importance[cells].mean(dtype=np.float32))
+    return torch.from_numpy(filled).to(device).repeat_interleave(2, 0).repeat_interleave(2, 1)[None, ..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,15 +335,18 @@ class Attempt:
         return (loss < 0) | (loss.clamp(min=0).sum() <= LITTLE * bits.sum())
 
 
-def latents(brain: Brain, kind: Kind, at: Positions, area: Area, prediction: Tensor, q: int) -> Tensor:
-    """What N positions have to say, in quantiser steps and not yet rounded, (N,96); `prediction` (N,96)."""
+def latents(
+    brain: Brain, kind: Kind, at: Positions, source: Tensor, prediction: Tensor, importance: Tensor, q: int
+) -> Tensor:
+    """What N positions have to say, in quantiser steps and not yet rounded, (N,96). `source` and `prediction` (N,96)
+    grey levels; `importance` (1,rows,cols,1)."""
     if not len(at):
         return torch.zeros_like(prediction)
     nets = brain.nets
     quality = torch.full((len(at),), float(q), device=brain.device)
-    source, synthesis = at.pick(area.blocks), nets.synthesis_of(kind)
+    synthesis = nets.synthesis_of(kind)
     with torch.autocast(brain.device.type, torch.bfloat16, enabled=brain.bf16):
-        latent = nets.analysis_of(kind)(source - prediction, prediction, area.importance, quality, at)
+        latent = nets.analysis_of(kind)(source - prediction, prediction, importance, quality, at)
     if kind != "background":  # whose error counts less than its latent says: allocation is for the analysis to make
         missed = weighted(source - synthesis(latent, prediction, quality, at))
         latent = latent + synthesis.project(missed, quality)
