@@ -59,6 +59,9 @@ def to_planes(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return planes[0], planes[1], planes[2]
 
 
+_SPARSE = 4  # positions are few where a grid has so many times as many places
+
+
 class Positions:
     """Some latent positions of a batch of pictures.
 
@@ -71,9 +74,12 @@ class Positions:
         self.batch, self.rows, self.cols = chosen.shape
         self.index = chosen.flatten().nonzero().squeeze(1)
         inside = self.index % (self.rows * self.cols)
+        self.picture = self.index // (self.rows * self.cols)
         self.row, self.col = inside // self.cols, inside % self.cols
         self._dense = len(self) == chosen.numel()  # then the list is the grid, and neither way copies
+        self.sparse = _SPARSE * len(self) < chosen.numel()  # then work goes from position to position
         self._neighbours: dict[Offsets, Tensor] = {}
+        self._windows: dict[int, tuple[int, Tensor, Tensor]] = {}
         self.steps: tuple[Step, ...] | None = None  # for `entropy.steps`
 
     @classmethod
@@ -109,11 +115,21 @@ class Positions:
             number[self.index] = torch.arange(len(self), device=number.device)
             padded = F.pad(number.view_as(self.chosen), (reach,) * 4, value=len(self))
             pitch = self.cols + 2 * reach
-            picture = self.index // (self.rows * self.cols)
-            place = (picture * (self.rows + 2 * reach) + self.row + reach) * pitch + self.col + reach
+            place = (self.picture * (self.rows + 2 * reach) + self.row + reach) * pitch + self.col + reach
             steps = torch.tensor([dy * pitch + dx for dy, dx in offsets], device=place.device)
             self._neighbours[offsets] = padded.flatten()[place[:, None] + steps]
         return self._neighbours[offsets]
+
+    def windows(self, size: int) -> tuple[int, Tensor, Tensor]:
+        """Squares of `size` places that hold a position: how many there are, and of each position which it is in and
+        where in it, both (N,)."""
+        if size not in self._windows:
+            down, across = -(-self.rows // size), -(-self.cols // size)
+            window = (self.picture * down + self.row // size) * across + self.col // size
+            held = self.index.new_zeros(self.batch * down * across).index_fill_(0, window, 1)
+            place = self.row % size * size + self.col % size
+            self._windows[size] = int(held.sum()), (held.cumsum(0) - 1)[window], place
+        return self._windows[size]
 
 
 # The planes' parts of a block: samples, lines, and what holds a line of it in one piece.
@@ -122,19 +138,19 @@ _PARTS = ((LUMA, 8, torch.int64), (CHROMA, 4, torch.int32), (CHROMA, 4, torch.in
 
 def blocks_at(planes: tuple[Tensor, Tensor, Tensor], at: Positions) -> Tensor:
     """uint8 planes -> (N,96) float32: `at.pick(to_blocks(*planes))` without a look at the rest of the planes."""
-    picture, parts = at.index // (at.rows * at.cols), []
+    parts = []
     for plane, (_, size, line) in zip(planes, _PARTS, strict=True):
-        found = plane.view(line).view(-1, at.rows, size, at.cols)[picture, at.row, :, at.col]
+        found = plane.view(line).view(-1, at.rows, size, at.cols)[at.picture, at.row, :, at.col]
         parts.append(found.contiguous().view(torch.uint8))
     return torch.cat(parts, dim=1).float()
 
 
 def put_blocks(planes: tuple[Tensor, Tensor, Tensor], at: Positions, blocks: Tensor) -> None:
     """The inverse, in place, of `blocks` (N,96) uint8; all else stays."""
-    picture, start = at.index // (at.rows * at.cols), 0
+    start = 0
     for plane, (count, size, line) in zip(planes, _PARTS, strict=True):
         lines = plane.view(line).view(-1, at.rows, size, at.cols)
-        lines[picture, at.row, :, at.col] = blocks[:, start : start + count].contiguous().view(line)
+        lines[at.picture, at.row, :, at.col] = blocks[:, start : start + count].contiguous().view(line)
         start += count
 
 

@@ -96,3 +96,14 @@ def test_neighbours_are_those_of_the_grid_and_nothing_beyond_its_border(share):
     none = at.neighbours(offsets)[:0]
     assert around(features, none).shape == (0, 4, 3)
     assert sum_around(features, none).shape == (0, 3)
+
+
+def test_windows_hold_every_position_once():
+    at = Positions(torch.rand(2, 7, 10) < 0.3)
+    count, window, place = at.windows(4)
+    assert window.unique().tolist() == list(range(count))
+    assert len(torch.stack((window, place)).unique(dim=1).T) == len(at)
+    whole = torch.stack((at.picture, at.row // 4, at.col // 4))
+    for k in range(count):
+        assert len(whole[:, window == k].unique(dim=1).T) == 1
+    assert torch.equal(place, at.row % 4 * 4 + at.col % 4)

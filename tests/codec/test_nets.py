@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.codec.blocks import Positions
-from pipeline.codec.nets import SpatialMix, Synthesis
+from pipeline.codec.nets import FrequencySpatialAttention, RegionAttention, SpatialMix, Synthesis
 
 
 @torch.inference_mode()
@@ -23,6 +23,38 @@ def test_few_positions_are_mixed_like_many(channels):
     grid = few.spread(features)
     many = Positions(torch.ones_like(chosen))
     assert torch.equal(mix(features, few), few.pick(many.spread(mix(many.pick(grid), many))))
+
+
+def scattered() -> Positions:
+    """Few positions of two pictures whose sides are no multiples of four."""
+    chosen = torch.zeros(2, 22, 34, dtype=torch.bool)
+    chosen[0, 2:9, 3:12] = torch.rand(7, 9) < 0.7
+    chosen[:, 0, 0] = chosen[:, -1, -1] = chosen[1, 10, 20] = True
+    few = Positions(chosen)
+    assert few.sparse
+    return few
+
+
+@torch.inference_mode()
+def test_windows_of_few_positions_are_those_of_the_grid():
+    torch.manual_seed(0)
+    attention, few = FrequencySpatialAttention(16), scattered()
+    for parameter in attention.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    features, many = torch.randn(len(few), 16), Positions(torch.ones_like(few.chosen))
+    whole = many.spread(attention(many.pick(few.spread(features)), many))
+    assert torch.allclose(attention(features, few), few.pick(whole), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_few_positions_see_the_importance_like_many():
+    torch.manual_seed(0)
+    attention, few = RegionAttention(16), scattered()
+    for parameter in attention.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    importance, many = torch.rand(*few.chosen.shape, 1), Positions(torch.ones_like(few.chosen))
+    whole = many.spread(attention(importance, many))
+    assert torch.allclose(attention(importance, few), few.pick(whole), atol=1e-5)
 
 
 @torch.inference_mode()
