@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.codec.blocks import square_means
 from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR
 
 _COARSE = 16  # pixels at half size, either way
@@ -65,16 +66,10 @@ def _coarse(current: Tensor, reference: Tensor, places: Tensor, price: float) ->
     """(n,2) even pixels: where each cell lies, found at half size."""
     top, left = ((places.amin(0) - _MARGIN).clamp(min=0) * 16).tolist()
     bottom, right = ((places.amax(0) + 1 + _MARGIN) * 16).tolist()
-    halves = [_halved(plane[:, top:bottom, left:right]) for plane in (current, reference)]
+    halves = [square_means(plane[:, top:bottom, left:right], 2) for plane in (current, reference)]
     corner = places * 8 - torch.tensor((top // 2, left // 2), device=places.device)
     surface = _surface(_patches(halves[0], corner, 8), halves[1], corner, _COARSE)
     return 2 * _best(surface * 4 + price * _bits(_shifts(_COARSE, places.device) * 8), _COARSE)
-
-
-def _halved(plane: Tensor) -> Tensor:
-    """(1,H,W) uint8 -> (1,H/2,W/2) float32 means. Pooling would take five times as long."""
-    lines = plane[:, ::2].float() + plane[:, 1::2]
-    return (lines[:, :, ::2] + lines[:, :, 1::2]) / 4
 
 
 def _between_pixels(blocks: Tensor, reference: Tensor, places: Tensor, vector: Tensor, price: float) -> Matches:

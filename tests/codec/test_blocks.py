@@ -11,6 +11,7 @@ from pipeline.codec.blocks import (
     around,
     blocks_at,
     put_blocks,
+    square_means,
     sum_around,
     to_blocks,
     to_planes,
@@ -107,3 +108,10 @@ def test_windows_hold_every_position_once():
     for k in range(count):
         assert len(whole[:, window == k].unique(dim=1).T) == 1
     assert torch.equal(place, at.row % 4 * 4 + at.col % 4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_means_of_squares_are_exact(size):
+    plane = torch.randint(0, 256, (2, 16, 24), dtype=torch.uint8)
+    plane[0] = 255
+    assert torch.equal(square_means(plane, size), torch.nn.functional.avg_pool2d(plane.float(), size))
