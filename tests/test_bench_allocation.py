@@ -179,10 +179,10 @@ def test_bytes_decode_to_the_picture_that_was_measured(name: str) -> None:
         shared = entropy.index.begin(known.before, side_features("plate", known.q, known.modes, at))
         symbols, values = torch.zeros(len(at), 96), torch.zeros(len(at), 96)
         for step in steps(at):
-            rows, index = step.selection, entropy.index(shared, symbols, step, at).numpy().astype(np.int64)
+            rows, index = step.selection, entropy.index(shared, symbols, step).numpy().astype(np.int64)
             found = np.zeros(index.shape, np.float32)
             found[index >= 1] = reader.read(index[index >= 1])
-            mean = entropy.mean(values, step_size(known.q).unsqueeze(1) / 16, step, at)
+            mean = entropy.mean(values, step_size(known.q).unsqueeze(1) / 16, step)
             symbols[rows, step.start : step.end] = torch.from_numpy(found)
             values[rows, step.start : step.end] = torch.from_numpy(found) + mean
         reader.finish()

@@ -20,23 +20,23 @@ from pipeline.types import Layer
 
 Cells = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
+Pair = tuple[int, int]
+Known = dict[Pair, Pair]  # row and column of a cell: its first vector
 
 
-def _row_context(above: Cells, before: Cells, row: int) -> Ints:
-    """Context bits 0..7 of each cell of a row: above left, above, above right; last frame here, left, right, above,
-    below. `above` (cols+2) and `before` (rows+2, cols+2) are padded with zeros."""
-    here = before[row + 1]
-    parts = (
-        above[:-2],
-        above[1:-1],
-        above[2:],
-        here[1:-1],
-        here[:-2],
-        here[2:],
-        before[row, 1:-1],
-        before[row + 2, 1:-1],
-    )
-    return sum(part.astype(np.int64) << k for k, part in enumerate(parts))
+def _last_context(before: Cells) -> Ints:
+    """Context bits 3..7 of each cell (rows, cols): last frame here, left, right, above, below."""
+    last = np.pad(before, 1).astype(np.int64)
+    here = last[1:-1]
+    parts = here[:, 1:-1], here[:, :-2], here[:, 2:], last[:-2, 1:-1], last[2:, 1:-1]
+    return np.sum([part << k for k, part in enumerate(parts, 3)], axis=0)
+
+
+def _row_context(above: Cells, last: Ints) -> Ints:
+    """Context bits 0..7 of each cell of a row: above left, above, above right, then those of `_last_context`. `above`
+    (cols+2) is padded with zeros."""
+    now = above.astype(np.int64)
+    return last + now[:-2] + 2 * now[1:-1] + 4 * now[2:]
 
 
 def _odd_context(context: Ints, now: Cells) -> Ints:
@@ -52,9 +52,9 @@ def _odd_context(context: Ints, now: Cells) -> Ints:
 def write_map(writer: SymbolWriter, layer: Layer, cells: Cells, before: Cells) -> None:
     """Code `cells` (rows, cols) given the layer's map of the last frame."""
     first = FIRST_MAP + int(layer) * MAP_CONTEXTS
-    padded, last = np.pad(cells, 1), np.pad(before, 1)
+    padded, last = np.pad(cells, 1), _last_context(before)
     for row in range(cells.shape[0]):
-        context = _row_context(padded[row], last, row)
+        context = _row_context(padded[row], last[row])
         writer.add(first + context[::2], cells[row, ::2].astype(np.int64))
         writer.add(first + _odd_context(context, padded[row + 1]), cells[row, 1::2].astype(np.int64))
 
@@ -63,9 +63,9 @@ def read_map(reader: SymbolReader, layer: Layer, before: Cells) -> Cells:
     """The inverse of `write_map`."""
     first = FIRST_MAP + int(layer) * MAP_CONTEXTS
     rows, cols = before.shape
-    padded, last = np.zeros((rows + 2, cols + 2), np.bool_), np.pad(before, 1)
+    padded, last = np.zeros((rows + 2, cols + 2), np.bool_), _last_context(before)
     for row in range(rows):
-        context = _row_context(padded[row], last, row)
+        context = _row_context(padded[row], last[row])
         now = padded[row + 1]
         now[1:-1:2] = _bits(reader.read(first + context[::2]))
         now[2:-1:2] = _bits(reader.read(first + _odd_context(context, now)))
@@ -92,19 +92,23 @@ def vector_rows(before: Ints) -> Ints:
     return np.repeat(FIRST_VECTOR + (length > 0).astype(np.int64) + (length > 8), 2).reshape(-1, 2)
 
 
-def predict_vector(field: Ints, known: Cells, row: int, col: int) -> Ints:
+def predict_vector(known: Known, row: int, col: int) -> Pair:
     """Median of the moved cells left, above and above right; of two the mean towards zero; of one itself; else zero.
 
-    `field` (rows, cols, 2): each cell's first vector; `known` marks the moved cells already coded."""
-    found = []
-    for y, x in ((row, col - 1), (row - 1, col), (row - 1, col + 1)):
-        if y >= 0 and 0 <= x < known.shape[1] and known[y, x]:
-            found.append(field[y, x])
-    if not found:
-        return np.zeros(2, np.int64)
+    `known`: the first vector of each moved cell that is already coded."""
+    places = (row, col - 1), (row - 1, col), (row - 1, col + 1)
+    found = [known[place] for place in places if place in known]
+    if len(found) == 3:
+        (ay, ax), (by, bx), (cy, cx) = found
+        return sorted((ay, by, cy))[1], sorted((ax, bx, cx))[1]
     if len(found) == 2:
-        return (np.sign(found[0] + found[1]) * (np.abs(found[0] + found[1]) // 2)).astype(np.int64)
-    return np.sort(np.stack(found), axis=0)[len(found) // 2]
+        (ay, ax), (by, bx) = found
+        return _half(ay + by), _half(ax + bx)
+    return found[0] if found else (0, 0)
+
+
+def _half(number: int) -> int:
+    return number // 2 if number >= 0 else -(-number // 2)
 
 
 def places_of(cells: Cells) -> Ints:
@@ -130,24 +134,21 @@ class Vectors:
 
 def write_vectors(writer: SymbolWriter, layer: Layer, vectors: Vectors, before: tuple[Ints, Ints]) -> None:
     """`before`: last mode (n,) and vector (n,2) at each coded cell."""
-    shape = tuple(vectors.places.max(0) + 1)
     writer.add(mode_rows(layer, before[0]), vectors.mode)
     moved = np.isin(vectors.mode, (MOVED, SPLIT)).nonzero()[0]
-    field, known = np.zeros((*shape, 2), np.int64), np.zeros(shape, np.bool_)
-    differences = np.zeros((len(moved), 2), np.int64)
-    for i, k in enumerate(moved.tolist()):
-        row, col = vectors.places[k]
-        differences[i] = vectors.vector[k, 0] - predict_vector(field, known, row, col)
-        field[row, col], known[row, col] = vectors.vector[k, 0], True
+    known: Known = {}
+    predicted = []
+    for (row, col), (dy, dx) in zip(vectors.places[moved].tolist(), vectors.vector[moved, 0].tolist(), strict=True):
+        predicted.append(predict_vector(known, row, col))
+        known[row, col] = dy, dx
+    differences = vectors.vector[moved, 0] - np.array(predicted, np.int64).reshape(-1, 2)
     writer.add(vector_rows(before[1][moved]), differences)
     split = vectors.vector[vectors.mode == SPLIT]
     inner = split[:, 1:] - split[:, :1]
     writer.add(np.full(inner.shape, FIRST_VECTOR + 3, np.int64), inner)
 
 
-def read_vectors(
-    reader: SymbolReader, layer: Layer, places: Ints, before: tuple[Ints, Ints], shape: tuple[int, int]
-) -> Vectors:
+def read_vectors(reader: SymbolReader, layer: Layer, places: Ints, before: tuple[Ints, Ints]) -> Vectors:
     """The inverse of `write_vectors`. Raises StreamError on a vector out of bounds."""
     mode = reader.read(mode_rows(layer, before[0]))
     if mode.size and (mode.min() < 0 or mode.max() >= MODES):
@@ -157,12 +158,10 @@ def read_vectors(
     differences = reader.read(vector_rows(before[1][moved]))
     split = (mode == SPLIT).nonzero()[0]
     inner = reader.read(np.full((len(split), 3, 2), FIRST_VECTOR + 3, np.int64))
-    field, known = np.zeros((*shape, 2), np.int64), np.zeros(shape, np.bool_)
-    for i, k in enumerate(moved.tolist()):
-        row, col = places[k]
-        first = differences[i] + predict_vector(field, known, row, col)
-        field[row, col], known[row, col] = first, True
-        vectors.vector[k] = first
+    known: Known = {}
+    for k, (row, col), (dy, dx) in zip(moved.tolist(), places[moved].tolist(), differences.tolist(), strict=True):
+        y, x = predict_vector(known, row, col)
+        known[row, col] = vectors.vector[k] = dy + y, dx + x
     vectors.vector[split, 1:] += inner
     if vectors.vector.size and np.abs(vectors.vector).max() > MAX_VECTOR:
         raise StreamError("a motion vector is out of range")

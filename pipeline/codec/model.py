@@ -13,8 +13,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.codec.blocks import Positions, shifted, weighted
-from pipeline.codec.entropy import AXIAL, DIAGONAL, SIDE, IndexNet, MeanNet, Step, logistic_bits, steps, table_scale
+from pipeline.codec.blocks import Positions, weighted
+from pipeline.codec.entropy import RING, SIDE, IndexNet, MeanNet, Step, logistic_bits, steps, table_scale
 from pipeline.codec.nets import Analysis, Enhancement, Synthesis, step_size
 
 Kind = Literal["plate", "foreground", "background"]
@@ -72,8 +72,7 @@ def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
 def _neighbours(at: Positions) -> Tensor:
     """How many of the eight positions around each are coded too."""
     # Added up, not convolved: cuDNN may choose a convolution by Winograd or FFT, which rounds what must be an integer.
-    around = shifted(at.chosen.float()[..., None], DIAGONAL + AXIAL).sum(3)
-    return at.pick(around)[:, 0]
+    return (at.neighbours(RING) < len(at)).sum(1)
 
 
 class EntropyModel(nn.Module):
@@ -234,8 +233,8 @@ def train_layer(nets: CodecNets, x: LayerInput) -> LayerLoss:
             rows = step.selection
             if step.rows is not None and step.rows.numel() == 0:
                 continue
-            index = entropy.index(shared, symbols, step, x.at)
-            mean = entropy.mean(latent, scale_of_step, step, x.at)
+            index = entropy.index(shared, symbols, step)
+            mean = entropy.mean(latent, scale_of_step, step)
             centred = latent_in[rows, step.start : step.end] - mean
             scale = table_scale(index)
             with torch.no_grad():

@@ -7,25 +7,37 @@ prediction that codes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import to_blocks
-from pipeline.codec.maps import MOVED, PLATE, SPLIT, STILL, Vectors, mode_rows, places_of, predict_vector, vector_rows
+from pipeline.codec.blocks import Positions, blocks_at
+from pipeline.codec.maps import (
+    MOVED,
+    PLATE,
+    SPLIT,
+    STILL,
+    Known,
+    Vectors,
+    mode_rows,
+    places_of,
+    predict_vector,
+    vector_rows,
+)
 from pipeline.codec.match import match
 from pipeline.codec.model import LAMBDA, loss_weight, residual_cost
-from pipeline.codec.motion import fetch
+from pipeline.codec.motion import MAX_VECTOR, fetch
 from pipeline.codec.nets import step_size
 from pipeline.codec.state import LayerState, Planes
-from pipeline.codec.tables import FIRST_VECTOR, Tables
+from pipeline.codec.tables import FIRST_VECTOR, VECTOR_ROWS, Tables
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+_FARTHEST = 2 * MAX_VECTOR  # that a vector can lie from its prediction
 _NEIGHBOURS = ((0, -1), (-1, 0), (0, 1), (1, 0))
 
 
@@ -40,10 +52,17 @@ class _Candidates:
 
 @dataclass(frozen=True, slots=True)
 class MotionSearch:
-    """`basis` (96,96): the principal components in which a residual is priced."""
+    """`basis` (96,96): the principal components in which a residual is priced. `vector_bits`: of each table for vectors
+    what the differences from -_FARTHEST to _FARTHEST take."""
 
     tables: Tables
     basis: Tensor
+    vector_bits: list[list[float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        differences = np.arange(-_FARTHEST, _FARTHEST + 1)
+        rows = (np.full_like(differences, FIRST_VECTOR + k) for k in range(VECTOR_ROWS - 1))
+        object.__setattr__(self, "vector_bits", [self.tables.costs(row, differences).tolist() for row in rows])
 
     def choose(
         self,
@@ -66,7 +85,7 @@ class MotionSearch:
         if not lively.any():
             return vectors
         search = _Search(self, picture, state, plate, lively, importance, q)
-        mode, vector = search.decide(cells.shape, search.candidates(move=move))
+        mode, vector = search.decide(search.candidates(move=move))
         vectors.mode[lively[cells]], vectors.vector[lively[cells]] = mode, vector
         return vectors
 
@@ -90,7 +109,10 @@ class _Search:
         inner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
         position = torch.from_numpy((self.places[:, None] * 2 + inner).reshape(-1, 2)).to(device)
         self._row, self._col = position[:, 0].contiguous(), position[:, 1].contiguous()
-        self._blocks = to_blocks(*picture)[0, self._row, self._col]
+        at = Positions.of_cells(torch.from_numpy(lively)[None].to(device))
+        number = torch.empty(at.chosen.shape[1:], dtype=torch.int64, device=device)
+        number[at.row, at.col] = torch.arange(len(at), device=device)
+        self._blocks = blocks_at(picture, at)[number[self._row, self._col]]
         self._step = step_size(torch.full((len(position),), float(q), device=device))
         self._weight = loss_weight(torch.from_numpy(importance[lively]).to(device).repeat_interleave(4))
 
@@ -136,26 +158,34 @@ class _Search:
             bits[here] = cost.cpu().numpy()
         return _Candidates(mode, vector, bits[where].reshape(positions.shape).sum(2))
 
-    def decide(self, shape: tuple[int, ...], candidates: _Candidates) -> tuple[Ints, Ints]:
-        """The cheapest candidate of each cell: (mode (n,), vector (n,4,2)). `shape` (rows, cols) of the picture."""
+    def decide(self, candidates: _Candidates) -> tuple[Ints, Ints]:
+        """The cheapest candidate of each cell: (mode (n,), vector (n,4,2))."""
         mode, vectors = candidates.mode, candidates.vector
         cost = candidates.bits + self._mode_bits(candidates)
-        moving = np.isin(mode, (MOVED, SPLIT))
-        tables = vector_rows(self.state.vector[self.places[:, 0], self.places[:, 1]])
-        field, known = np.zeros((*shape, 2), np.int64), np.zeros(shape, np.bool_)
-        best = np.zeros(len(cost), np.int64)
-        for k, (row, col) in enumerate(self.places.tolist()):
-            if moving.any():
-                difference = vectors[k, moving, 0] - predict_vector(field, known, row, col)
-                rows = np.broadcast_to(tables[k], difference.shape)
-                cost[k, moving] += self.rules.tables.costs(rows.ravel(), difference.ravel()).reshape(-1, 2).sum(1)
-            best[k] = int(np.argmin(cost[k]))
-            if moving[best[k]]:
-                field[row, col], known[row, col] = vectors[k, best[k], 0], True
+        moving = np.flatnonzero(np.isin(mode, (MOVED, SPLIT)))
+        best = self._walk(cost, moving, vectors[:, moving, 0]) if len(moving) else cost.argmin(1)
         chosen, vector = mode[best], vectors[np.arange(len(best)), best]
         chosen[(chosen == SPLIT) & (vector == vector[:, :1]).all((1, 2))] = MOVED
         chosen[(chosen == MOVED) & ~vector.any((1, 2))] = STILL
         return chosen, vector
+
+    def _walk(self, cost: Floats, moving: Ints, vector: Ints) -> Ints:
+        """The cheapest of each cell's candidates, (n,). `cost` (n,K) without the vectors; `moving` (m,) which of the K
+        have one, `vector` (n,m,2)."""
+        ways, known, best = moving.tolist(), Known(), []
+        tables = vector_rows(self.state.vector[self.places[:, 0], self.places[:, 1]])[:, 0] - FIRST_VECTOR
+        each = zip(self.places.tolist(), tables.tolist(), cost.tolist(), vector.tolist(), strict=True)
+        for (row, col), table, bits, vectors in each:
+            y, x = predict_vector(known, row, col)
+            y, x, of = y - _FARTHEST, x - _FARTHEST, self.rules.vector_bits[table]
+            for way, (dy, dx) in zip(ways, vectors, strict=True):
+                bits[way] += of[dy - y] + of[dx - x]
+            cheapest = bits.index(min(bits))
+            if cheapest in ways:
+                dy, dx = vectors[ways.index(cheapest)]
+                known[row, col] = dy, dx
+            best.append(cheapest)
+        return np.array(best, np.int64)
 
     def _mode_bits(self, candidates: _Candidates) -> Floats:
         """Bits of the modes, and of how the vectors of split cells differ within them, (n,K)."""

@@ -73,7 +73,7 @@ def test_contexts_are_those_of_the_format():
 def test_odd_columns_know_both_neighbours(cols):
     now = np.ones(cols + 2, np.bool_)
     now[0] = now[-1] = False
-    context = _row_context(np.zeros(cols + 2, np.bool_), np.zeros((3, cols + 2), np.bool_), 0)
+    context = _row_context(np.zeros(cols + 2, np.bool_), np.zeros(cols, np.int64))
     odd = _odd_context(context, now)
     assert len(odd) == cols // 2
     assert all(value == 256 + 256 + 512 for value in odd[: (cols - 1) // 2])
@@ -116,21 +116,21 @@ def test_vectors_round_trip(layer, limit):
     before = rng.integers(-1, 4, n), rng.integers(-20, 20, (n, 2))
     writer = SymbolWriter(TABLES)
     write_vectors(writer, layer, vectors, before)
-    back = read_vectors(reader_of(writer), layer, vectors.places, before, (6, 9))
+    back = read_vectors(reader_of(writer), layer, vectors.places, before)
     assert np.array_equal(back.mode, vectors.mode)
     assert np.array_equal(back.vector, vectors.vector)
 
 
 def test_median_prediction():
-    field, known = np.zeros((3, 3, 2), np.int64), np.zeros((3, 3), np.bool_)
-    assert predict_vector(field, known, 1, 1).tolist() == [0, 0]
-    field[1, 0], known[1, 0] = (5, -7), True
-    assert predict_vector(field, known, 1, 1).tolist() == [5, -7]
-    field[0, 1], known[0, 1] = (2, -8), True
-    assert predict_vector(field, known, 1, 1).tolist() == [3, -7], "halves go towards zero"
-    field[0, 2], known[0, 2] = (100, 0), True
-    assert predict_vector(field, known, 1, 1).tolist() == [5, -7]
-    assert predict_vector(field, known, 0, 2).tolist() == [2, -8], "beyond the border there is nothing"
+    known = {}
+    assert predict_vector(known, 1, 1) == (0, 0)
+    known[1, 0] = 5, -7
+    assert predict_vector(known, 1, 1) == (5, -7)
+    known[0, 1] = 2, -8
+    assert predict_vector(known, 1, 1) == (3, -7), "halves go towards zero"
+    known[0, 2] = 100, 0
+    assert predict_vector(known, 1, 1) == (5, -7)
+    assert predict_vector(known, 0, 2) == (2, -8), "beyond the border there is nothing"
 
 
 def read_one(mode: int, first: tuple[int, int], inner: list[tuple[int, int]]) -> Vectors:
@@ -141,7 +141,7 @@ def read_one(mode: int, first: tuple[int, int], inner: list[tuple[int, int]]) ->
     if mode == SPLIT:
         writer.add(np.full((3, 2), FIRST_VECTOR + 3), np.array(inner))
     before = np.array([-1]), np.zeros((1, 2), np.int64)
-    return read_vectors(reader_of(writer), Layer.FOREGROUND, np.array([[0, 0]]), before, (1, 1))
+    return read_vectors(reader_of(writer), Layer.FOREGROUND, np.array([[0, 0]]), before)
 
 
 def test_vectors_out_of_range_are_refused():
