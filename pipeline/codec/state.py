@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import SAMPLES, Positions, to_blocks, to_planes
+from pipeline.codec.past import Past
 from pipeline.types import CELL, Frame, Layer, cell_grid
 
 Planes = tuple[Tensor, Tensor, Tensor]
@@ -125,12 +126,14 @@ class LayerState:
         """A key frame: the plane is the plate, and nothing was coded before."""
         rows, cols = self.geometry.cells
         self.plane: Planes = plate
-        self.cells: Cells = np.zeros((rows, cols), np.bool_)
-        self.coded: Cells = np.zeros((rows * 2, cols * 2), np.bool_)
+        self.past = Past.none((rows, cols))
         self.symbols = torch.zeros(1, rows * 2, cols * 2, SAMPLES, device=self.device)
-        self.mode: Ints = np.full((rows, cols), -1, np.int64)
-        self.vector: Ints = np.zeros((rows, cols, 2), np.int64)
         self.age = 0
+
+    @property
+    def cells(self) -> Cells:
+        """The last frame's map."""
+        return self.past.cells
 
     def commit(
         self, cells: Cells, window: Window, *, at: Positions, blocks: Tensor, coded: Positions, symbols: Tensor,
@@ -148,23 +151,21 @@ class LayerState:
             target.copy_(source)
         self.symbols = torch.zeros_like(self.symbols)
         self.symbols[:, window.positions[0], window.positions[1]] = coded.spread(symbols)
-        self.coded = np.zeros_like(self.coded)
-        self.coded[window.positions] = coded.chosen[0].cpu().numpy()
-        self.mode = np.full(cells.shape, -1, np.int64)
-        self.mode[cells] = mode
-        self.vector = np.zeros((*cells.shape, 2), np.int64)
-        self.vector[cells] = vector[:, 0]
-        self.cells = cells
+        flags = np.zeros_like(self.past.coded)
+        flags[window.positions] = coded.chosen[0].cpu().numpy()
+        total, filled = np.zeros(flags.shape, np.uint8), np.zeros(flags.shape, np.uint8)
+        total[flags] = symbols.abs().sum(1).clamp(max=255).byte().cpu().numpy()
+        filled[flags] = (symbols != 0).sum(1).byte().cpu().numpy()
+        modes, vectors = np.full(cells.shape, -1, np.int64), np.zeros((*cells.shape, 2), np.int64)
+        modes[cells], vectors[cells] = mode, vector[:, 0]
+        self.past = self.past.then(cells, modes, vectors, flags, total, filled)
         self.age += 1
 
     def commit_empty(self) -> None:
         """A frame in which this layer coded nothing."""
         if self.cells.any():
             self.symbols = torch.zeros_like(self.symbols)
-            self.mode.fill(-1)
-            self.vector.fill(0)
-            self.cells = np.zeros_like(self.cells)
-            self.coded = np.zeros_like(self.coded)
+        self.past = self.past.then_nothing()
         self.age += 1
 
     def restore(self, cells: Cells, plate: Planes) -> None:
