@@ -29,19 +29,16 @@ from pipeline.codec.vectors import Guesses, VectorField
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-_OWN_BITS = 8.0  # about what a block's own vector takes beyond one that is known
-
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    """K ways to predict each of n cells: `mode` (K,), `vector` (n,K,4,2), `bits` (n,K,4) of each block without mode and
-    vector."""
+    """K ways to predict each of n cells: `mode` (K,), `vector` (n,K,4,2), `bits` (n,K) without mode and vector."""
 
     mode: Ints
     vector: Ints
     bits: Floats
 
-    def of_cells(self, which: Ints) -> _Candidates:
+    def select(self, which: Ints) -> _Candidates:
         return _Candidates(self.mode, self.vector[which], self.bits[which])
 
     def joined(self, other: _Candidates) -> _Candidates:
@@ -143,7 +140,7 @@ class _Search:
                 residual = self._blocks[at[:, 0]] - fetch(planes, torch.zeros_like(row), row, col, at[:, 2:])
                 cost = residual_cost(residual, self.rules.basis, self._step[at[:, 0]], self._weight[at[:, 0]])
                 bits[here] = cost.cpu().numpy()
-        return _Candidates(mode, vector, bits[where].reshape(positions.shape))
+        return _Candidates(mode, vector, bits[where].reshape(positions.shape).sum(2))
 
     def decide(self, vectors: Vectors, cells: npt.NDArray[np.bool_], *, move: bool) -> None:
         """Fill in modes and vectors of the lively ones of `cells`, phase by phase as they are coded: the cheapest
@@ -158,10 +155,9 @@ class _Search:
                 which, (row, col) = number[here], vectors.places[here].T
                 bits = modes.bits(phase)[lively[everyone]]
                 guesses = field.guesses(phase, row, col)
-                ways = found.of_cells(which)
+                ways = found.select(which)
                 if move:
                     ways = ways.joined(self._taken(guesses, which))
-                    ways = ways.joined(_mixed(ways))
                 mode, vector = self._cheapest(ways, bits, guesses, field, row, col)
                 vectors.mode[here], vectors.vector[here] = mode, vector
                 moving = np.isin(mode, MOVING)
@@ -185,32 +181,22 @@ class _Search:
     ) -> tuple[Ints, Ints]:
         """(mode (n,), vector (n,4,2)); `bits` (n,4) of the modes."""
         tables, mode, each = self.rules.tables, ways.mode, np.arange(len(row))
-        cost = ways.bits.sum(2) + bits[:, mode]
+        cost = ways.bits + bits[:, mode]
         moving, split = np.flatnonzero(np.isin(mode, MOVING)), np.flatnonzero(mode == SPLIT)
         if len(moving):
-            many = guesses.of_cells(np.repeat(each, len(moving)))
+            many = guesses.select(np.repeat(each, len(moving)))
             first = ways.vector[:, moving, 0].reshape(-1, 2)
             cost[:, moving] += many.bits(tables, first).reshape(-1, len(moving))
-        for block in (1, 2, 3) if len(split) else ():
+        if len(split):
             own = ways.vector[:, split].reshape(-1, 4, 2)
-            inner = field.inner(block, np.repeat(row, len(split)), np.repeat(col, len(split)), own)
-            cost[:, split] += inner.bits(tables, own[:, block]).reshape(-1, len(split))
+            inner = field.inner((1, 2, 3), np.repeat(row, len(split)), np.repeat(col, len(split)), own)
+            of_blocks = inner.bits(tables, np.concatenate((own[:, 1], own[:, 2], own[:, 3])))
+            cost[:, split] += of_blocks.reshape(3, -1, len(split)).sum(0)
         best = cost.argmin(1)
         chosen, vector = mode[best], ways.vector[each, best]
         chosen[(chosen == SPLIT) & (vector == vector[:, :1]).all((1, 2))] = MOVED
         chosen[(chosen == MOVED) & ~vector.any((1, 2))] = STILL
         return chosen, vector
-
-
-def _mixed(ways: _Candidates) -> _Candidates:
-    """Each block with the best of all vectors that were tried for the cell, a vector of its own at a price."""
-    usable = np.flatnonzero(ways.mode != PLATE)
-    price = ways.bits[:, usable] + np.where(ways.mode[usable] == SPLIT, _OWN_BITS, 0.0)[:, None]
-    best = usable[price.argmin(1)]  # (n,4)
-    each, block = np.arange(len(best))[:, None], np.arange(4)
-    return _Candidates(
-        np.array([SPLIT]), ways.vector[each, best, block][:, None], ways.bits[each, best, block][:, None]
-    )
 
 
 def _unique(keys: Ints) -> tuple[Ints, Ints]:

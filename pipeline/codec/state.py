@@ -154,8 +154,8 @@ class LayerState:
         flags = np.zeros_like(self.past.coded)
         flags[window.positions] = coded.chosen[0].cpu().numpy()
         total, filled = np.zeros(flags.shape, np.uint8), np.zeros(flags.shape, np.uint8)
-        total[flags] = symbols.abs().sum(1).clamp(max=255).byte().cpu().numpy()
-        filled[flags] = (symbols != 0).sum(1).byte().cpu().numpy()
+        sums = torch.stack((symbols.abs().sum(1).clamp(max=255), (symbols != 0).sum(1)))
+        total[flags], filled[flags] = sums.byte().cpu().numpy()
         modes, vectors = np.full(cells.shape, -1, np.int64), np.zeros((*cells.shape, 2), np.int64)
         modes[cells], vectors[cells] = mode, vector[:, 0]
         self.past = self.past.then(cells, modes, vectors, flags, total, filled)

@@ -113,7 +113,7 @@ class Guesses:
         bits[new] += tables.costs(self.down[new], down) + tables.costs(self.across[new] + _length(down), across)
         return bits
 
-    def of_cells(self, which: Ints) -> Guesses:
+    def select(self, which: Ints) -> Guesses:
         """Those of some of the n, with repetition."""
         return Guesses(
             self.vectors[which], self.count[which], self.middle[which], self.taken[which], self.down[which],
@@ -158,8 +158,14 @@ class VectorField:
         """Vectors (n,2) of cells that move."""
         self.vector[row + 2, col + 2], self.known[row + 2, col + 2] = vector, True
 
-    def inner(self, block: int, row: Ints, col: Ints, own: Ints) -> Guesses:
-        """Of block 1, 2 or 3 of split cells; `own` (n,4,2) holds the blocks before."""
+    def inner(self, blocks: tuple[int, ...], row: Ints, col: Ints, own: Ints) -> Guesses:
+        """Of some of the blocks 1, 2, 3 of split cells, of all cells the first, then of all the next; `own` (n,4,2)
+        holds the blocks before each."""
+        vectors, there = zip(*(self._inner(block, row, col, own) for block in blocks), strict=True)
+        return Guesses.of(np.concatenate(vectors), np.concatenate(there), WITHIN, spare=1)
+
+    def _inner(self, block: int, row: Ints, col: Ints, own: Ints) -> tuple[Ints, Mask]:
+        """The candidates (n,TAKEN,2) of one block, and which are there (n,TAKEN)."""
         vectors, there = [own[:, k] for k in _OWN[block]], [np.ones(len(row), np.bool_)] * len(_OWN[block])
         vectors += [np.zeros_like(own[:, 0])] * (3 - len(vectors))
         there += [np.zeros(len(row), np.bool_)] * (3 - len(there))
@@ -168,7 +174,7 @@ class VectorField:
             there.append(self.known[row + 2 + dy, col + 2 + dx])
         vectors.append(np.zeros_like(own[:, 0]))
         there.append(np.ones(len(row), np.bool_))
-        return Guesses.of(np.stack(vectors, axis=1), np.stack(there, axis=1), WITHIN, spare=1)
+        return np.stack(vectors, axis=1), np.stack(there, axis=1)
 
 
 def write_vectors(writer: SymbolWriter, moment: Moment, vectors: Vectors, past: Past) -> None:
@@ -202,5 +208,5 @@ def _code(code: Code, moment: Moment, vectors: Vectors, past: Past) -> None:
     vectors.vector[whole] = vectors.vector[whole, :1]
     if len(split):
         for block in (1, 2, 3):
-            guesses = field.inner(block, row[split], col[split], vectors.vector[split])
+            guesses = field.inner((block,), row[split], col[split], vectors.vector[split])
             vectors.vector[split, block] = guesses.code(code, vectors.vector[split, block])
