@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.reference_side import Before, Side
+
 DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 AXIAL = ((-1, 0), (1, 0), (0, -1), (0, 1))
 FAR = {"D2": tuple((2 * a, 2 * b) for a, b in DIAGONAL), "A2": tuple((2 * a, 2 * b) for a, b in AXIAL)}
@@ -50,7 +52,7 @@ class Weights:
         data = path.read_bytes()
         start = 8 + int.from_bytes(data[:8], "little")
         self.arrays: dict[str, np.ndarray] = {}
-        digest = hashlib.sha256(b"fovea codec 1")
+        digest = hashlib.sha256(b"fovea codec 2")
         entries = {k: v for k, v in json.loads(data[8:start]).items() if k != "__metadata__"}
         for name in sorted(entries):
             entry = entries[name]
@@ -124,68 +126,6 @@ class Rans:
         assert not self.words
 
 
-def bit(grid: np.ndarray, r: int, c: int) -> int:
-    return int(grid[r, c]) if 0 <= r < grid.shape[0] and 0 <= c < grid.shape[1] else 0
-
-
-def read_map(rans: Rans, layer: int, last: np.ndarray) -> np.ndarray:
-    now = np.zeros_like(last)
-    for r in range(last.shape[0]):
-        for c in [*range(0, last.shape[1], 2), *range(1, last.shape[1], 2)]:
-            near = [(now, -1, -1), (now, -1, 0), (now, -1, 1), (last, 0, 0), (last, 0, -1), (last, 0, 1),
-                    (last, -1, 0), (last, 1, 0)]  # fmt: skip
-            context = sum(bit(grid, r + dr, c + dc) << k for k, (grid, dr, dc) in enumerate(near))
-            if c % 2:
-                context += 256 + 256 * bit(now, r, c - 1) + 512 * bit(now, r, c + 1)
-            now[r, c] = (0, 1)[rans.symbol(78 + 1280 * layer + context)]
-    return now
-
-
-def read_motion(
-    rans: Rans, layer: int, cells: np.ndarray, last_mode: np.ndarray, last_vector: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Modes (R,C), -1 where not coded, and vectors (R,C,4,2)."""
-    mode, vector = np.full(cells.shape, -1), np.zeros((*cells.shape, 4, 2), int)
-    places = [tuple(p) for p in np.argwhere(cells).tolist()]
-    for p in places:
-        before = int(last_mode[p])
-        mode[p] = rans.symbol(64 + 5 * layer + (4 if before < 0 else before))
-        assert 0 <= mode[p] <= 3
-    known: dict[tuple[int, int], np.ndarray] = {}
-    for r, c in places:
-        if mode[r, c] not in (1, 3):
-            continue
-        near = [known[p] for p in ((r, c - 1), (r - 1, c), (r - 1, c + 1)) if p in known]
-        if len(near) == 2:
-            guess = np.trunc((near[0] + near[1]) / 2).astype(int)
-        else:
-            guess = np.median(near, axis=0).astype(int) if near else np.zeros(2, int)
-        length = int(np.abs(last_vector[r, c]).max())
-        row = 74 if length == 0 else 75 if length <= 8 else 76
-        known[r, c] = guess + np.array((rans.symbol(row), rans.symbol(row)))
-        vector[r, c] = known[r, c]
-    for p in places:
-        if mode[p] == 3:
-            vector[p][1:] += np.array([rans.symbol(77) for _ in range(6)]).reshape(3, 2)
-    assert np.abs(vector).max() <= 511
-    return mode, vector
-
-
-def read_flags(rans: Rans, layer: int, cells: np.ndarray, mode: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """The coded block flags (2R,2C)."""
-    now = np.zeros_like(last)
-    inside = cells.repeat(2, 0).repeat(2, 1)
-    for phase, offsets in enumerate(((), DIAGONAL, AXIAL)):
-        for r, c in np.argwhere(inside).tolist():
-            if phase != (2 if (r + c) % 2 else r % 2):
-                continue
-            crowd = (0, 1, 1, 2, 2, 2, 3, 3, 3)[sum(bit(last, r + a, c + b) for a, b in DIAGONAL + AXIAL)]
-            n = sum(bit(now, r + a, c + b) for a, b in offsets)
-            context = 160 * phase + 80 * int(last[r, c]) + 20 * crowd + 5 * int(mode[r // 2, c // 2]) + n
-            now[r, c] = (0, 1)[rans.symbol(2638 + 480 * layer + context)]
-    return now
-
-
 def neighbours(grid: np.ndarray, offsets: tuple[tuple[int, int], ...]) -> np.ndarray:
     """(rows,cols,n) -> (rows,cols,len(offsets),n), zero beyond the border."""
     rows, cols, _ = grid.shape
@@ -203,55 +143,48 @@ class Layer:
         self.reset([np.full((shape[0] * n, shape[1] * n), 128) for n in (16, 8, 8)])
 
     def reset(self, plate: list[np.ndarray]) -> None:
-        r, c = self.shape
         self.plate, self.plane = plate, [p.copy() for p in plate]
         self.age = 0
-        self._forget()
-        self.symbols = np.zeros((2 * r, 2 * c, 96), int)
-
-    def _forget(self) -> None:
-        self.cells = np.zeros(self.shape, bool)
-        self.flags = self.cells.repeat(2, 0).repeat(2, 1)
-        self.mode = np.full(self.shape, -1)
-        self.vector = np.zeros((*self.shape, 2), int)
+        self.before = Before(self.shape)
 
     def skip(self) -> None:
         """An empty payload."""
-        self._forget()
-        self.symbols[:] = 0
+        nothing = Before(self.shape)
+        self.before.then(nothing.cells, nothing.mode, nothing.vector, nothing.flags, nothing.symbols)
         self.age += 1
 
     def decode(self, payload: bytes) -> int:
         """One payload; returns the checksum of what it holds."""
         flags, q = payload[0], payload[1]
         rans = Rans(self.w, payload[4 if self.kind == "plate" else 2 :], flags >> 1 & 7)
+        side = Side(self.w.arrays, rans, self.number, q, self.age, self.before)
         if self.kind == "plate":
-            marked = read_map(rans, 0, self.cells)
+            marked = side.map()
             cells, mode = np.ones(self.shape, bool), np.zeros(self.shape, int)
             vector = np.zeros((*self.shape, 4, 2), int)
             flags_now = cells.repeat(2, 0).repeat(2, 1)
             check = payload[:2] + np.packbits(marked).tobytes()
         else:
-            cells = self.cells if flags & 16 else read_map(rans, self.number, self.cells)
+            cells = self.before.cells if flags & 16 else side.map()
             mode, vector = np.where(cells, 0, -1), np.zeros((*self.shape, 4, 2), int)
             if not flags & 1:
-                mode, vector = read_motion(rans, self.number, cells, self.mode, self.vector)
-            flags_now = read_flags(rans, self.number, cells, mode, self.flags)
+                mode = side.modes(cells)
+                vector = side.vectors(mode)
+            flags_now = side.flags(cells, mode, vector)
             check = payload[:2] + np.packbits(cells).tobytes()
             check += mode[cells].astype("<i2").tobytes() + vector[cells].astype("<i2").tobytes()
             check += np.packbits(flags_now[cells.repeat(2, 0).repeat(2, 1)]).tobytes()
         symbols = self._symbols(rans, flags_now, mode, vector, q)
         rans.finish()
         self._paint(cells, flags_now, mode, vector, symbols, q)
-        self.cells, self.mode, self.vector, self.symbols = cells, mode, vector[:, :, 0], symbols
-        self.flags = flags_now
+        self.before.then(cells, mode, vector[:, :, 0], flags_now, symbols)
         self.age += 1
         return crc32c(check + symbols[flags_now].astype("<i2").tobytes()) & 0xFFFF
 
     def _side(self, coded: np.ndarray, mode: np.ndarray, vector: np.ndarray, q: int) -> np.ndarray:
         rows, cols = self.shape[0] * 2, self.shape[1] * 2
         r, c = np.mgrid[:rows, :cols]
-        fine = [mode.repeat(2, 0).repeat(2, 1), self.flags]
+        fine = [mode.repeat(2, 0).repeat(2, 1), self.before.flags]
         around = neighbours(coded[..., None].astype(int), DIAGONAL + AXIAL).sum((2, 3))
         short = 4 * np.abs(spread_vectors(vector)).clip(0, 63)
         return np.stack(
@@ -277,7 +210,7 @@ class Layer:
     def _symbols(self, rans: Rans, coded: np.ndarray, mode: np.ndarray, vector: np.ndarray, q: int) -> np.ndarray:
         r, c = np.mgrid[: coded.shape[0], : coded.shape[1]]
         name = f"{self.family}.index"
-        before = MAGNITUDE[np.abs(self.symbols).clip(0, 15)]
+        before = MAGNITUDE[np.abs(self.before.symbols).clip(0, 15)]
         shared = self.w.integers(
             f"{name}.shared", np.concatenate((before, self._side(coded, mode, vector, q)), -1), 7, 255
         )
@@ -402,7 +335,7 @@ class ReferenceDecoder:
         foreground, background = self.layers
         shown = []
         for k, size in enumerate((16, 8, 8)):
-            inside = foreground.cells.repeat(size, 0).repeat(size, 1)
+            inside = foreground.before.cells.repeat(size, 0).repeat(size, 1)
             foreground.plane[k] = np.where(inside, foreground.plane[k], self.plate[k])
             whole = np.where(inside, foreground.plane[k], background.plane[k])
             h, w = (self.height, self.width) if k == 0 else (-(-self.height // 2), -(-self.width // 2))

@@ -27,6 +27,7 @@ from pipeline.codec.entropy import steps
 from pipeline.codec.maps import read_map
 from pipeline.codec.model import CodecNets, LayerInput, side_features, train_layer
 from pipeline.codec.nets import step_size
+from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader
 from pipeline.codec.tables import initial_tables
 from pipeline.errors import CodecError, UsageError
@@ -170,7 +171,7 @@ def test_bytes_decode_to_the_picture_that_was_measured(name: str) -> None:
     nets, tables, x = tiny(name), initial_tables(), photo(name, 0.4)
     data, zeros, pictures = encode(nets, tables, x, region().numpy())
     reader = SymbolReader(tables, data, zeros, most=100_000)
-    cells = read_map(reader, Layer.FOREGROUND, np.zeros((4, 6), np.bool_))
+    cells = read_map(reader, Moment(Layer.FOREGROUND, 0, 0), Past.none((4, 6)))
     # From here on all that a decoder knows: the cells, and two numbers.
     blank = torch.zeros(1, 8, 12, 96)
     known = layer_input(VARIANTS[name], blank, torch.from_numpy(cells)[None], torch.tensor([0.4]), torch.tensor([36.0]))

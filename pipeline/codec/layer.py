@@ -21,19 +21,8 @@ from torch import Tensor
 
 from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, weighted
 from pipeline.codec.entropy import steps, table_scale
-from pipeline.codec.maps import (
-    MOVED,
-    PLATE,
-    SPLIT,
-    Vectors,
-    places_of,
-    read_flags,
-    read_map,
-    read_vectors,
-    write_flags,
-    write_map,
-    write_vectors,
-)
+from pipeline.codec.flags import read_flags, write_flags
+from pipeline.codec.maps import read_map, write_map
 from pipeline.codec.model import (
     LAMBDA,
     LEAST_BITS,
@@ -45,17 +34,21 @@ from pipeline.codec.model import (
     side_features,
     worth_coding,
 )
+from pipeline.codec.modes import MOVED, PLATE, SPLIT, Vectors, places_of, read_modes, write_modes
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
+from pipeline.codec.past import Moment
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.state import Cells, LayerState, Planes, Window, cell_tensor
-from pipeline.codec.tables import Counts, Tables, count_symbols
+from pipeline.codec.tables import Counts, Tables
+from pipeline.codec.vectors import read_vectors, write_vectors
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 
 HEADER = 2
 SYMBOL_LIMIT = 2047
 LITTLE = 0.002  # of its bits: for less a layer is not coded again
+MOST_SIDE = 20  # symbols of side information a cell: map, modes, vectors, flags
 FLAG_BITS = 2.0  # about what it takes to say that a position has symbols
 _ALL_STILL, _SAME_MAP, _RESERVED = 1, 16, 0xE0
 
@@ -105,7 +98,7 @@ class Job:
 
 def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, window: Window, at: Positions) -> Modes:
     """The cells' modes at their positions, as tensors."""
-    cells, last = cells[window.cells], state.coded[window.positions]
+    cells, last = cells[window.cells], state.past.coded[window.positions]
     rows, cols = cells.shape
     fine_vector = np.zeros((rows, cols, 4, 2), np.int64)
     fine_vector[cells] = vectors.vector
@@ -135,10 +128,6 @@ def predict(state: LayerState, plate: Planes, modes: Modes, window: Window, at: 
 
 def _symbols(state: LayerState, window: Window) -> Tensor:
     return state.symbols[:, window.positions[0], window.positions[1]]
-
-
-def _before(state: LayerState, cells: Cells) -> tuple[Ints, Ints]:
-    return state.mode[cells], state.vector[cells]
 
 
 def _kind(layer: Layer) -> Kind:
@@ -185,7 +174,7 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
         chosen = chosen.masked_scatter(chosen, paid)
         coded = at.select(chosen)
         tried = attempt(chosen, coded, latent[paid])
-    writer = SymbolWriter(brain.tables)
+    writer = SymbolWriter(brain.tables, brain.counts)
     flags = _write_side(writer, state, job, window, coded)
     writer.add(tried.rows, tried.coded)
     symbols, pictures[chosen] = tried.symbols, tried.pictures
@@ -231,25 +220,20 @@ def cells_worth_coding(
 
 def _write_side(writer: SymbolWriter, state: LayerState, job: Job, window: Window, coded: Positions) -> int:
     """Map, modes, vectors and coded block flags; returns the header's flags."""
-    flags = 0
-    if np.array_equal(job.cells, state.cells):
+    flags, past, moment = 0, state.past, Moment(state.layer, job.q, state.age)
+    if np.array_equal(job.cells, past.cells):
         flags |= _SAME_MAP
     else:
-        write_map(writer, state.layer, job.cells, state.cells)
+        write_map(writer, moment, job.cells, past)
     if not job.vectors.mode.any():
         flags |= _ALL_STILL
     else:
-        write_vectors(writer, state.layer, job.vectors, _before(state, job.cells))
-    now = np.zeros_like(state.coded)
+        write_modes(writer, moment, job.cells, job.vectors.mode, past)
+        write_vectors(writer, moment, job.vectors, past)
+    now = np.zeros_like(past.coded)
     now[window.positions] = coded.chosen[0].cpu().numpy()
-    write_flags(writer, state.layer, now, job.cells, _mode_grid(job.cells, job.vectors), state.coded)
+    write_flags(writer, moment, now, job.cells, job.vectors, past)
     return flags
-
-
-def _mode_grid(cells: Cells, vectors: Vectors) -> Ints:
-    grid = np.zeros(cells.shape, np.int64)
-    grid[cells] = vectors.mode
-    return grid
 
 
 def _flags_of(at: Positions, coded: Positions) -> Tensor:
@@ -260,17 +244,17 @@ def _flags_of(at: Positions, coded: Positions) -> Tensor:
 def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes) -> int:
     """Decode one inter layer into the state; returns the checksum of what was found. Raises StreamError."""
     flags, q, data = open_payload(payload)
-    rows, cols = state.cells.shape
-    reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=rows * cols * (4 * SAMPLES + 16))
-    cells = state.cells.copy() if flags & _SAME_MAP else read_map(reader, state.layer, state.cells)
+    past, moment = state.past, Moment(state.layer, q, state.age)
+    reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=past.cells.size * (4 * SAMPLES + MOST_SIDE))
+    cells = past.cells if flags & _SAME_MAP else read_map(reader, moment, past)
     if not cells.any():
         raise StreamError("a layer codes no cell")
     places = places_of(cells)
     if flags & _ALL_STILL:
         vectors = Vectors.still(places)
     else:
-        vectors = read_vectors(reader, state.layer, places, _before(state, cells))
-    now = read_flags(reader, state.layer, cells, _mode_grid(cells, vectors), state.coded)
+        vectors = read_vectors(reader, moment, places, read_modes(reader, moment, cells, past), past)
+    now = read_flags(reader, moment, cells, vectors, past)
     kind, window = _kind(state.layer), brain.window(cells)
     at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
     coded = Positions(cell_tensor(np.ascontiguousarray(now[window.positions]), brain.device))
@@ -297,7 +281,7 @@ def open_payload(payload: bytes) -> tuple[int, int, bytes]:
 def close_payload(brain: Brain, writer: SymbolWriter, flags: int, q: int) -> bytes:
     if brain.counts is not None:
         rows, symbols = writer.collected()
-        count_symbols(rows.tolist(), symbols.tolist(), brain.counts)
+        brain.counts.add(rows.tolist(), symbols.tolist())
     data, zeros = writer.finish()
     return bytes((flags | zeros << 1, q)) + data
 

@@ -25,8 +25,10 @@ from pipeline.codec.layer import (
     read_symbols,
     synthesise,
 )
-from pipeline.codec.maps import Vectors, places_of, read_map, write_map
+from pipeline.codec.maps import read_map, write_map
 from pipeline.codec.model import Modes
+from pipeline.codec.modes import Vectors, places_of
+from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.state import Cells, Geometry, Planes, Window, cell_tensor
 from pipeline.errors import StreamError
@@ -48,8 +50,8 @@ def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: 
     """(payload, the plate as a decoder will have it). `unclean` marks cells never yet seen without an object."""
     cells, at = _whole(geometry, brain.device)
     job = Job(picture, cells, Vectors.still(places_of(cells)), np.ones(cells.shape, np.float32), q)
-    writer = SymbolWriter(brain.tables)
-    write_map(writer, Layer.FOREGROUND, unclean, np.zeros_like(unclean))
+    writer = SymbolWriter(brain.tables, brain.counts)
+    write_map(writer, Moment(Layer.FOREGROUND, q, 0), unclean, Past.none(geometry.cells))
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     before = torch.zeros_like(grey)
     importance = importance_of(job, Window.around(cells), brain.device)
@@ -71,7 +73,7 @@ def decode_plate(brain: Brain, geometry: Geometry, payload: bytes) -> tuple[Plan
         raise StreamError(f"plate header {payload[:HEADER].hex()} is not valid")
     cells, at = _whole(geometry, brain.device)
     reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=cells.size * (4 * SAMPLES + 1))
-    unclean = read_map(reader, Layer.FOREGROUND, np.zeros_like(cells))
+    unclean = read_map(reader, Moment(Layer.FOREGROUND, q, 0), Past.none(geometry.cells))
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     symbols = read_symbols(brain, "plate", at, torch.zeros_like(grey), Modes.still(at), q, reader)
     reader.finish()

@@ -7,12 +7,13 @@ number is returned beside the bytes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.codec import ans
-from pipeline.codec.tables import Tables
+from pipeline.codec.tables import Bytes, Counts, Tables
 from pipeline.errors import StreamError
 
 STATE_BYTES = 8
@@ -37,8 +38,9 @@ Ints = npt.NDArray[np.int64]
 class SymbolWriter:
     """Collects symbols with the tables that code them; `finish` makes the bytes."""
 
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
+    def __init__(self, tables: Tables, counts: Counts | None = None) -> None:
+        """`counts`: takes note of what scores decide."""
+        self.tables, self._counts = tables, counts
         self._rows: list[Ints] = []
         self._symbols: list[Ints] = []
 
@@ -46,6 +48,12 @@ class SymbolWriter:
         """Arrays of one shape."""
         self._rows.append(rows.ravel())
         self._symbols.append(symbols.ravel())
+
+    def note(self, name: str, layer: int, inputs: Callable[[], Bytes], decided: Ints) -> None:
+        """What a score saw, (n,F), where it decided so (n,K): 0 or 1, -1 where not asked."""
+        if self._counts is not None:
+            labels = np.concatenate((np.full((len(decided), 1), layer), decided), axis=1).astype(np.int8)
+            self._counts.examples.setdefault(name, []).append((inputs(), labels))
 
     def collected(self) -> tuple[Ints, Ints]:
         """(rows, symbols) so far."""
@@ -56,7 +64,7 @@ class SymbolWriter:
     def finish(self) -> tuple[bytes, int]:
         """(bytes, how many zero bytes of the state were left out)."""
         rows, symbols = self.collected()
-        t = self._tables
+        t = self.tables
         if len(symbols) < _FEW:
             return _without_zeros(_encode_few(t, rows.tolist(), symbols.tolist()))
         used, index = np.unique(rows, return_inverse=True)
@@ -109,7 +117,7 @@ class SymbolReader:
         whole = data[:head] + bytes(zeros) + data[head:]
         if not _STATE_LOW <= int.from_bytes(whole[:STATE_BYTES], "little") < _STATE_HIGH:
             raise StreamError("entropy-coded data opens with an impossible state")
-        self._tables = tables
+        self.tables = tables
         self._left_bits = 8.0 * len(whole) - 64 + math.log2(int.from_bytes(whole[:STATE_BYTES], "little") / _STATE_LOW)
         self._decoder = ans.RansDecoder()
         self._decoder.set_stream(whole + bytes(4 * _CHUNK + 16 * len(data) + _SLACK))
@@ -132,7 +140,7 @@ class SymbolReader:
             raise StreamError(f"{self._left_bits / 8:.0f} bytes follow the entropy-coded symbols")
 
     def _chunk(self, rows: Ints) -> Ints:
-        t = self._tables
+        t = self.tables
         counted = np.flatnonzero(np.bincount(rows))
         self._place[counted] = np.arange(len(counted))
         used = counted.tolist()
@@ -151,7 +159,7 @@ class SymbolReader:
         """Count the bits of what was read since the last time."""
         if self._read:
             rows, symbols = (np.concatenate(parts) for parts in zip(*self._read, strict=True))
-            self._left_bits -= self._tables.bits(rows, symbols)
+            self._left_bits -= self.tables.bits(rows, symbols)
             self._read, self._count = [], 0
         if self._left_bits < -_TOLERANCE_BITS:
             raise StreamError("the entropy-coded data ends before its symbols")

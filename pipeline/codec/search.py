@@ -7,7 +7,7 @@ prediction that codes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,30 +15,19 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import Positions, blocks_at
-from pipeline.codec.maps import (
-    MOVED,
-    PLATE,
-    SPLIT,
-    STILL,
-    Known,
-    Vectors,
-    mode_rows,
-    places_of,
-    predict_vector,
-    vector_rows,
-)
+from pipeline.codec.maps import MOVING
 from pipeline.codec.match import match
 from pipeline.codec.model import LAMBDA, loss_weight, residual_cost
-from pipeline.codec.motion import MAX_VECTOR, fetch
+from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
+from pipeline.codec.motion import fetch
 from pipeline.codec.nets import step_size
+from pipeline.codec.past import Moment
 from pipeline.codec.state import LayerState, Planes
-from pipeline.codec.tables import FIRST_VECTOR, VECTOR_ROWS, Tables
+from pipeline.codec.tables import TAKEN, Tables
+from pipeline.codec.vectors import Guesses, VectorField
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-_FARTHEST = 2 * MAX_VECTOR  # that a vector can lie from its prediction
-_NEIGHBOURS = ((0, -1), (-1, 0), (0, 1), (1, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +38,24 @@ class _Candidates:
     vector: Ints
     bits: Floats
 
+    def select(self, which: Ints) -> _Candidates:
+        return _Candidates(self.mode, self.vector[which], self.bits[which])
+
+    def joined(self, other: _Candidates) -> _Candidates:
+        """These and others of the same cells."""
+        return _Candidates(
+            np.concatenate((self.mode, other.mode)),
+            np.concatenate((self.vector, other.vector), axis=1),
+            np.concatenate((self.bits, other.bits), axis=1),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class MotionSearch:
-    """`basis` (96,96): the principal components in which a residual is priced. `vector_bits`: of each table for vectors
-    what the differences from -_FARTHEST to _FARTHEST take."""
+    """`basis` (96,96): the principal components in which a residual is priced."""
 
     tables: Tables
     basis: Tensor
-    vector_bits: list[list[float]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        differences = np.arange(-_FARTHEST, _FARTHEST + 1)
-        rows = (np.full_like(differences, FIRST_VECTOR + k) for k in range(VECTOR_ROWS - 1))
-        object.__setattr__(self, "vector_bits", [self.tables.costs(row, differences).tolist() for row in rows])
 
     def choose(
         self,
@@ -85,8 +78,7 @@ class MotionSearch:
         if not lively.any():
             return vectors
         search = _Search(self, picture, state, plate, lively, importance, q)
-        mode, vector = search.decide(search.candidates(move=move))
-        vectors.mode[lively[cells]], vectors.vector[lively[cells]] = mode, vector
+        search.decide(vectors, cells, move=move)
         return vectors
 
 
@@ -105,6 +97,7 @@ class _Search:
     ) -> None:
         device = picture[0].device
         self.rules, self.picture, self.state, self.plate = rules, picture, state, plate
+        self.lively, self.moment = lively, Moment(state.layer, q, state.age)
         self.places = places_of(lively)
         inner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
         position = torch.from_numpy((self.places[:, None] * 2 + inner).reshape(-1, 2)).to(device)
@@ -116,87 +109,97 @@ class _Search:
         self._step = step_size(torch.full((len(position),), float(q), device=device))
         self._weight = loss_weight(torch.from_numpy(importance[lively]).to(device).repeat_interleave(4))
 
-    def candidates(self, *, move: bool) -> _Candidates:
+    def _candidates(self, *, move: bool) -> _Candidates:
+        """Those that do not hang on what is chosen for other cells."""
         still = np.zeros((len(self.places), 4, 2), np.int64)
-        if not move:
-            return self._priced([(STILL, still), (PLATE, still)])
-        device, last = self._row.device, self.state.vector[self.places[:, 0], self.places[:, 1]]
-        matches = match(
-            self.picture[0],
-            self.state.plane[0],
-            torch.from_numpy(self.places).to(device),
-            torch.from_numpy(last).to(device),
-            price=float(self._step[0]) ** 2 / LAMBDA,
-        )
-        whole = matches.whole.cpu().numpy()
-        moved = [np.repeat(vector[:, None], 4, axis=1) for vector in (whole, last, *self._around(whole))]
-        return self._priced(
-            [(STILL, still), (PLATE, still), (SPLIT, matches.own.cpu().numpy()), *((MOVED, v) for v in moved)]
-        )
+        ways, everything = [(STILL, still), (PLATE, still)], np.arange(len(self.places))
+        if move:
+            device, last = self._row.device, self.state.past.vector[self.places[:, 0], self.places[:, 1]]
+            matches = match(
+                self.picture[0],
+                self.state.plane[0],
+                torch.from_numpy(self.places).to(device),
+                torch.from_numpy(last).to(device),
+                price=float(self._step[0]) ** 2 / LAMBDA,
+            )
+            whole = np.repeat(matches.whole.cpu().numpy()[:, None], 4, axis=1)
+            ways += [(MOVED, whole), (SPLIT, matches.own.cpu().numpy())]
+        return self._priced(ways, everything)
 
-    def _around(self, vector: Ints) -> list[Ints]:
-        """The vectors of the neighbours of each cell: one that they share is cheap."""
-        field = np.zeros((*self.state.cells.shape, 2), np.int64)
-        field[self.places[:, 0], self.places[:, 1]] = vector
-        padded = np.pad(field, ((1, 1), (1, 1), (0, 0)))
-        return [padded[self.places[:, 0] + 1 + dy, self.places[:, 1] + 1 + dx] for dy, dx in _NEIGHBOURS]
-
-    def _priced(self, ways: list[tuple[int, Ints]]) -> _Candidates:
+    def _priced(self, ways: list[tuple[int, Ints]], which: Ints) -> _Candidates:
+        """Ways (mode, vectors (n,4,2)) to predict `which` (n,) of the places."""
         mode = np.array([mode for mode, _ in ways])
         vector = np.stack([vector for _, vector in ways], axis=1)
-        positions = np.broadcast_to(np.arange(len(self._row)).reshape(-1, 1, 4), vector.shape[:3])
+        positions = np.broadcast_to((which[:, None] * 4 + np.arange(4))[:, None], vector.shape[:3])
         plates = np.broadcast_to(mode[:, None] == PLATE, positions.shape)
         keys = np.stack((positions, plates, vector[..., 0], vector[..., 1]), -1).reshape(-1, 4)
         once, where = _unique(keys)
         bits = np.zeros(len(once))
         for plate, planes in ((0, self.state.plane), (1, self.plate)):
             here = once[:, 1] == plate
-            at = torch.from_numpy(once[here]).to(self._row.device)
-            row, col = self._row[at[:, 0]], self._col[at[:, 0]]
-            residual = self._blocks[at[:, 0]] - fetch(planes, torch.zeros_like(row), row, col, at[:, 2:])
-            cost = residual_cost(residual, self.rules.basis, self._step[at[:, 0]], self._weight[at[:, 0]])
-            bits[here] = cost.cpu().numpy()
+            if here.any():
+                at = torch.from_numpy(once[here]).to(self._row.device)
+                row, col = self._row[at[:, 0]], self._col[at[:, 0]]
+                residual = self._blocks[at[:, 0]] - fetch(planes, torch.zeros_like(row), row, col, at[:, 2:])
+                cost = residual_cost(residual, self.rules.basis, self._step[at[:, 0]], self._weight[at[:, 0]])
+                bits[here] = cost.cpu().numpy()
         return _Candidates(mode, vector, bits[where].reshape(positions.shape).sum(2))
 
-    def decide(self, candidates: _Candidates) -> tuple[Ints, Ints]:
-        """The cheapest candidate of each cell: (mode (n,), vector (n,4,2))."""
-        mode, vectors = candidates.mode, candidates.vector
-        cost = candidates.bits + self._mode_bits(candidates)
-        moving = np.flatnonzero(np.isin(mode, (MOVED, SPLIT)))
-        best = self._walk(cost, moving, vectors[:, moving, 0]) if len(moving) else cost.argmin(1)
-        chosen, vector = mode[best], vectors[np.arange(len(best)), best]
+    def decide(self, vectors: Vectors, cells: npt.NDArray[np.bool_], *, move: bool) -> None:
+        """Fill in modes and vectors of the lively ones of `cells`, phase by phase as they are coded: the cheapest
+        candidate of each, by what the layer's tables take for it."""
+        modes = ModeField(self.rules.tables, self.moment, cells, self.state.past)
+        field, found = VectorField(self.moment, self.state.past), self._candidates(move=move)
+        lively = self.lively[cells]
+        number = np.cumsum(lively) - 1
+        for phase, everyone in enumerate(modes.places.here):
+            here = everyone[lively[everyone]]
+            if len(here):
+                which, (row, col) = number[here], vectors.places[here].T
+                bits = modes.bits(phase)[lively[everyone]]
+                guesses = field.guesses(phase, row, col)
+                ways = found.select(which)
+                if move:
+                    ways = ways.joined(self._taken(guesses, which))
+                mode, vector = self._cheapest(ways, bits, guesses, field, row, col)
+                vectors.mode[here], vectors.vector[here] = mode, vector
+                moving = np.isin(mode, MOVING)
+                field.holds(row[moving], col[moving], vector[moving, 0])
+            if len(everyone):
+                modes.holds(phase, vectors.mode[everyone])
+
+    def _taken(self, guesses: Guesses, which: Ints) -> _Candidates:
+        """The vectors that cells can take from others. Where there are fewer than `TAKEN - 1` the last is tried
+        again."""
+        last = (guesses.count - 1).clip(0)
+        each = np.arange(len(which))
+        ways = []
+        for k in range(TAKEN - 1):
+            vector = guesses.vectors[each, np.minimum(k, last)]
+            ways.append((MOVED, np.repeat(np.where(guesses.count[:, None] > 0, vector, 0)[:, None], 4, axis=1)))
+        return self._priced(ways, which)
+
+    def _cheapest(
+        self, ways: _Candidates, bits: Floats, guesses: Guesses, field: VectorField, row: Ints, col: Ints
+    ) -> tuple[Ints, Ints]:
+        """(mode (n,), vector (n,4,2)); `bits` (n,4) of the modes."""
+        tables, mode, each = self.rules.tables, ways.mode, np.arange(len(row))
+        cost = ways.bits + bits[:, mode]
+        moving, split = np.flatnonzero(np.isin(mode, MOVING)), np.flatnonzero(mode == SPLIT)
+        if len(moving):
+            many = guesses.select(np.repeat(each, len(moving)))
+            first = ways.vector[:, moving, 0].reshape(-1, 2)
+            cost[:, moving] += many.bits(tables, first).reshape(-1, len(moving))
+        if len(split):
+            own = ways.vector[:, split].reshape(-1, 4, 2)
+            inner = field.inner((1, 2, 3), np.repeat(row, len(split)), np.repeat(col, len(split)), own)
+            of_blocks = inner.bits(tables, np.concatenate((own[:, 1], own[:, 2], own[:, 3])))
+            cost[:, split] += of_blocks.reshape(3, -1, len(split)).sum(0)
+        best = cost.argmin(1)
+        chosen, vector = mode[best], ways.vector[each, best]
         chosen[(chosen == SPLIT) & (vector == vector[:, :1]).all((1, 2))] = MOVED
         chosen[(chosen == MOVED) & ~vector.any((1, 2))] = STILL
         return chosen, vector
-
-    def _walk(self, cost: Floats, moving: Ints, vector: Ints) -> Ints:
-        """The cheapest of each cell's candidates, (n,). `cost` (n,K) without the vectors; `moving` (m,) which of the K
-        have one, `vector` (n,m,2)."""
-        ways, known, best = moving.tolist(), Known(), []
-        tables = vector_rows(self.state.vector[self.places[:, 0], self.places[:, 1]])[:, 0] - FIRST_VECTOR
-        each = zip(self.places.tolist(), tables.tolist(), cost.tolist(), vector.tolist(), strict=True)
-        for (row, col), table, bits, vectors in each:
-            y, x = predict_vector(known, row, col)
-            y, x, of = y - _FARTHEST, x - _FARTHEST, self.rules.vector_bits[table]
-            for way, (dy, dx) in zip(ways, vectors, strict=True):
-                bits[way] += of[dy - y] + of[dx - x]
-            cheapest = bits.index(min(bits))
-            if cheapest in ways:
-                dy, dx = vectors[ways.index(cheapest)]
-                known[row, col] = dy, dx
-            best.append(cheapest)
-        return np.array(best, np.int64)
-
-    def _mode_bits(self, candidates: _Candidates) -> Floats:
-        """Bits of the modes, and of how the vectors of split cells differ within them, (n,K)."""
-        costs, mode, vector = self.rules.tables.costs, candidates.mode, candidates.vector
-        before = mode_rows(self.state.layer, self.state.mode[self.places[:, 0], self.places[:, 1]])
-        bits = costs(np.repeat(before, len(mode)), np.tile(mode, len(before))).reshape(len(before), -1)
-        split = mode == SPLIT
-        inner = (vector[:, split, 1:] - vector[:, split, :1]).reshape(-1)
-        if inner.size:
-            bits[:, split] += costs(np.full(len(inner), FIRST_VECTOR + 3), inner).reshape(len(bits), -1, 6).sum(2)
-        return bits
 
 
 def _unique(keys: Ints) -> tuple[Ints, Ints]:

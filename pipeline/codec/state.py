@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import SAMPLES, Positions, put_blocks
+from pipeline.codec.past import Past
 from pipeline.types import CELL, Frame, Layer, cell_grid
 
 Planes = tuple[Tensor, Tensor, Tensor]
@@ -126,12 +127,14 @@ class LayerState:
         """A key frame: the plane is the plate, and nothing was coded before."""
         rows, cols = self.geometry.cells
         self.plane: Planes = plate
-        self.cells: Cells = np.zeros((rows, cols), np.bool_)
-        self.coded: Cells = np.zeros((rows * 2, cols * 2), np.bool_)
+        self.past = Past.none((rows, cols))
         self.symbols = torch.zeros(1, rows * 2, cols * 2, SAMPLES, device=self.device)
-        self.mode: Ints = np.full((rows, cols), -1, np.int64)
-        self.vector: Ints = np.zeros((rows, cols, 2), np.int64)
         self.age = 0
+
+    @property
+    def cells(self) -> Cells:
+        """The last frame's map."""
+        return self.past.cells
 
     def commit(
         self, cells: Cells, window: Window, *, at: Positions, blocks: Tensor, coded: Positions, symbols: Tensor,
@@ -143,26 +146,24 @@ class LayerState:
         self.plane = plane[0], plane[1], plane[2]
         put_blocks(window.of(self.plane), at, blocks.round().clamp(0, 255).to(torch.uint8))
         flat = self.symbols.view(-1, SAMPLES)
-        flat[torch.from_numpy(np.flatnonzero(self.coded)).to(self.device)] = 0
-        place = (coded.row + 2 * window.top) * self.coded.shape[1] + coded.col + 2 * window.left
+        flat[torch.from_numpy(np.flatnonzero(self.past.coded)).to(self.device)] = 0
+        place = (coded.row + 2 * window.top) * self.past.coded.shape[1] + coded.col + 2 * window.left
         flat[place] = symbols
-        self.coded = np.zeros_like(self.coded)
-        self.coded[window.positions] = coded.chosen[0].cpu().numpy()
-        self.mode = np.full(cells.shape, -1, np.int64)
-        self.mode[cells] = mode
-        self.vector = np.zeros((*cells.shape, 2), np.int64)
-        self.vector[cells] = vector[:, 0]
-        self.cells = cells
+        flags = np.zeros_like(self.past.coded)
+        flags[window.positions] = coded.chosen[0].cpu().numpy()
+        total, filled = np.zeros(flags.shape, np.uint8), np.zeros(flags.shape, np.uint8)
+        sums = torch.stack((symbols.abs().sum(1).clamp(max=255), (symbols != 0).sum(1)))
+        total[flags], filled[flags] = sums.byte().cpu().numpy()
+        modes, vectors = np.full(cells.shape, -1, np.int64), np.zeros((*cells.shape, 2), np.int64)
+        modes[cells], vectors[cells] = mode, vector[:, 0]
+        self.past = self.past.then(cells, modes, vectors, flags, total, filled)
         self.age += 1
 
     def commit_empty(self) -> None:
         """A frame in which this layer coded nothing."""
         if self.cells.any():
             self.symbols = torch.zeros_like(self.symbols)
-            self.mode.fill(-1)
-            self.vector.fill(0)
-            self.cells = np.zeros_like(self.cells)
-            self.coded = np.zeros_like(self.coded)
+        self.past = self.past.then_nothing()
         self.age += 1
 
     def restore(self, cells: Cells, plate: Planes) -> None:

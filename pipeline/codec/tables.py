@@ -1,8 +1,9 @@
 """The entropy coder's tables: integers that ship with the weights, and how they are made.
 
-Row by row: 64 tables for latent symbols (one a scale), 10 for modes (layer x mode of the cell in the last frame), 4 for
-vector differences, 2 x 1280 for cell maps, 2 x 480 for coded block flags. A table is a 16-bit cumulative distribution
-as CompressAI's coder takes it; its last symbol is the escape.
+Row by row: 64 tables for latent symbols (one a scale); 64 levels of a score for each decision of maps (a layer), modes
+(a layer and decision) and coded block flags (a layer); then of vectors 108 for what they are taken from, 24 for the
+first component of what is left, 120 for the second. A table is a 16-bit cumulative distribution as CompressAI's coder
+takes it; its last symbol is the escape. With the tables go the scores that choose them.
 """
 
 from __future__ import annotations
@@ -16,22 +17,35 @@ import numpy.typing as npt
 import torch
 
 from pipeline.codec.entropy import TABLES, table_scale
+from pipeline.codec.scores import LEVEL_LOGIT, LEVELS, MIDDLE, Score
 
 PRECISION = 16
-MODES = 4  # still, moved, plate, moved and split
-MODE_ROWS = 2 * (MODES + 1)
-VECTOR_ROWS = 4
-MAP_CONTEXTS = 256 + 1024
-FIRST_MODE = TABLES
-FIRST_VECTOR = FIRST_MODE + MODE_ROWS
-FIRST_MAP = FIRST_VECTOR + VECTOR_ROWS
-FLAG_CONTEXTS = 3 * 2 * 4 * MODES * 5
-FIRST_FLAG = FIRST_MAP + 2 * MAP_CONTEXTS
-ROWS = FIRST_FLAG + 2 * FLAG_CONTEXTS
-VECTOR_SPAN = 48
+DECISIONS = 3  # of a mode: still? moved? split?
+TAKEN = 6  # vectors that one can be taken from, at most
+VECTOR_KINDS = 3  # foreground, background, within a cell
+SPREADS = 8
+LENGTHS = 5
+FIRST_MAP = TABLES
+FIRST_MODE = FIRST_MAP + 2 * LEVELS
+FIRST_FLAG = FIRST_MODE + 2 * DECISIONS * LEVELS
+FIRST_TAKEN = FIRST_FLAG + 2 * LEVELS
+FIRST_DOWN = FIRST_TAKEN + VECTOR_KINDS * TAKEN * TAKEN
+FIRST_ACROSS = FIRST_DOWN + VECTOR_KINDS * SPREADS
+ROWS = FIRST_ACROSS + VECTOR_KINDS * SPREADS * LENGTHS
+VECTOR_SPAN = 96
+# Inputs of the scores, and for each of their decisions what is assumed before anything was learned: the input that
+# tells most, and the levels without and with it.
+MAP_INPUTS, MODE_INPUTS, FLAG_INPUTS = 96, 110, 86
+SCORES: dict[str, tuple[int, tuple[tuple[int, int, int], ...]]] = {
+    "map": (MAP_INPUTS, ((42, 14, 44),)),
+    "mode": (MODE_INPUTS, ((67, 30, 44), (0, 40, 40), (0, 20, 20))),
+    "flag": (FLAG_INPUTS, ((34, 20, 30),)),
+}
 
 Ints = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+Signs = npt.NDArray[np.int8]
 
 
 def cumulative(weights: Floats) -> list[int]:
@@ -43,19 +57,28 @@ def cumulative(weights: Floats) -> list[int]:
     return [0, *np.cumsum(counts).tolist()]
 
 
+def initial_scores() -> dict[str, Score]:
+    """Scores before anything was learned."""
+    return {name: Score.initial(inputs, first) for name, (inputs, first) in SCORES.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """`rows` cumulative counts; symbol s of row r is coded as s - offsets[r]."""
+    """`rows` cumulative counts; symbol s of row r is coded as s - offsets[r]. `scores`: of maps, modes and flags."""
 
     rows: list[list[int]]
     sizes: list[int] = field(init=False)
     offsets: list[int]
+    scores: dict[str, Score] = field(default_factory=initial_scores)
     _edges: npt.NDArray[np.int64] = field(init=False)  # (3,rows): where its costs begin, its offset, its escape
     _costs: Floats = field(init=False)  # bits, table after table
 
     def __post_init__(self) -> None:
         if len(self.rows) != ROWS or len(self.offsets) != ROWS:
             raise ValueError(f"{len(self.rows)} tables, expected {ROWS}")
+        for name, (inputs, first) in SCORES.items():
+            if (self.scores[name].hidden.shape[1], len(self.scores[name].out)) != (inputs, len(first)):
+                raise ValueError(f"the score of a {name} does not have {inputs} inputs and {len(first)} outputs")
         object.__setattr__(self, "sizes", [len(row) for row in self.rows])
         counts = np.concatenate([np.diff(row) for row in self.rows])
         starts = np.cumsum([0, *(size - 1 for size in self.sizes[:-1])])
@@ -83,7 +106,8 @@ class Tables:
     def pack(self) -> dict[str, torch.Tensor]:
         """As tensors for the weights file."""
         flat = [value for row in self.rows for value in row]
-        return {
+        scores = [score.pack(f"tables.{name}") for name, score in self.scores.items()]
+        return {name: value for packed in scores for name, value in packed.items()} | {
             "tables.values": torch.tensor(flat, dtype=torch.int32),
             "tables.sizes": torch.tensor(self.sizes, dtype=torch.int32),
             "tables.offsets": torch.tensor(self.offsets, dtype=torch.int32),
@@ -101,7 +125,8 @@ class Tables:
             if size < 3 or row[0] != 0 or row[-1] != 1 << PRECISION or any(a >= b for a, b in pairwise(row)):
                 raise ValueError(f"table {len(rows)} is not a cumulative distribution")
             rows.append(row)
-        return cls(rows, tensors["tables.offsets"].tolist())
+        scores = {name: Score.unpack(f"tables.{name}", tensors) for name in SCORES}
+        return cls(rows, tensors["tables.offsets"].tolist(), scores)
 
 
 def logistic_weights(index: int) -> tuple[Floats, int]:
@@ -121,64 +146,78 @@ def initial_tables() -> Tables:
         weights, offset = logistic_weights(index)
         rows.append(cumulative(weights))
         offsets.append(offset)
-    for context in range(MODE_ROWS):
-        weights = np.full(MODES + 1, 1.0)
-        weights[context % (MODES + 1) % MODES] += 4
-        weights[MODES] = 1e-4  # modes never escape
-        rows.append(cumulative(weights))
-        offsets.append(0)
-    for spread in (2.0, 3.0, 8.0, 2.0):
-        reach = np.abs(np.arange(-VECTOR_SPAN, VECTOR_SPAN + 1))
-        weights = np.append(0.5 * np.exp(-reach / spread) / spread + 1e-4, 1e-3)
-        weights[VECTOR_SPAN] += 0.3
-        rows.append(cumulative(weights))
-        offsets.append(-VECTOR_SPAN)
-    for _ in range(2):
-        for context in range(MAP_CONTEXTS):
-            rows.append(cumulative(np.append(_bit_weights(context), 1e-5)))
-            offsets.append(0)
-    for context in range(2 * FLAG_CONTEXTS):
-        before, around = context // (20 * MODES) % 2, context % 5
-        one = 1 / (1 + np.exp(3.0 - before - around))
+    for row in range(FIRST_MAP, FIRST_TAKEN):
+        one = 1 / (1 + np.exp((MIDDLE - row % LEVELS) / LEVEL_LOGIT))
         rows.append(cumulative(np.array([1 - one, one, 1e-5])))
         offsets.append(0)
+    for context in range(FIRST_DOWN - FIRST_TAKEN):
+        there = context // TAKEN % TAKEN + 1
+        rows.append(cumulative(np.array([*np.where(np.arange(TAKEN) < there, 0.5 / there, 1e-4), 0.5, 1e-4])))
+        offsets.append(0)
+    for row in range(FIRST_DOWN, ROWS):
+        spread = (row - FIRST_DOWN if row < FIRST_ACROSS else (row - FIRST_ACROSS) // LENGTHS) % SPREADS
+        scale = 2.0 ** (1 + spread % (SPREADS - 1) / 2)
+        reach = np.abs(np.arange(-VECTOR_SPAN, VECTOR_SPAN + 1))
+        rows.append(cumulative(np.append(0.5 * np.exp(-reach / scale) / scale + 1e-4, 1e-3)))
+        offsets.append(-VECTOR_SPAN)
     return Tables(rows, offsets)
 
 
-def _bit_weights(context: int) -> Floats:
-    """A guess for a map bit from how many neighbours are set; the cell itself in the last frame counts most."""
-    bits = [(context >> k) & 1 for k in range(8)]
-    score = 4.0 * bits[3] + sum(bits) - bits[3]
-    if context >= 256:
-        score += 2.0 * (((context - 256) >> 8 & 1) + ((context - 256) >> 9 & 1))
-    one = 1 / (1 + np.exp(-(score - 6.0)))
-    return np.array([1 - one, one])
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What an encoder coded. `rows`: row -> symbol -> how often. `examples`: of each score the inputs (n,F) of its
+    decisions, layer and what was decided (n,1+K), 0 or 1, -1 where not asked."""
 
+    rows: dict[int, dict[int, int]] = field(default_factory=dict)
+    examples: dict[str, list[tuple[Bytes, Signs]]] = field(default_factory=dict)
 
-Counts = dict[int, dict[int, int]]
+    def add(self, rows: Sequence[int], symbols: Sequence[int]) -> None:
+        """What was coded with which tables."""
+        pairs, how_often = np.unique(np.stack((np.asarray(rows), np.asarray(symbols))), axis=1, return_counts=True)
+        for row, symbol, count in zip(pairs[0].tolist(), pairs[1].tolist(), how_often.tolist(), strict=True):
+            of_row = self.rows.setdefault(row, {})
+            of_row[symbol] = of_row.get(symbol, 0) + count
 
 
 def fit(tables: Tables, counts: Counts) -> Tables:
     """New tables from counted symbols: the old shape is a prior worth some observations, so that rare contexts stay
-    sane.
-
-    `counts`: row -> symbol -> how often.
-    """
+    sane, and so is what all contexts of vectors together showed. Scores stay."""
     rows = list(tables.rows)
-    for row, seen in counts.items():
+    together = {first: _together(tables, counts, first, end) for first, end in _VECTOR_PARTS}
+    for row in range(ROWS):
         prior = np.diff(np.array(tables.rows[row], np.float64)) / (1 << PRECISION)
-        weights = prior * (40.0 if row < FIRST_MAP else 2.0)
-        size = len(prior)
-        for symbol, count in seen.items():
-            place = symbol - tables.offsets[row]
-            weights[place if 0 <= place < size - 1 else size - 1] += count
-        rows[row] = cumulative(weights)
-    return Tables(rows, tables.offsets)
+        if row < FIRST_MAP:
+            weights = prior * 40
+        elif row < FIRST_TAKEN:
+            weights = prior * 2
+        else:
+            weights = prior + together[max(first for first, _ in _VECTOR_PARTS if first <= row)] * 12
+        weights = weights + _counted(tables, counts, row)
+        rows[row] = cumulative(_smooth(weights) if row >= FIRST_DOWN else weights)
+    return Tables(rows, tables.offsets, tables.scores)
 
 
-def count_symbols(rows: Sequence[int], symbols: Sequence[int], counts: Counts) -> None:
-    """Add what an encoder coded to the counts."""
-    pairs, how_often = np.unique(np.stack((np.asarray(rows), np.asarray(symbols))), axis=1, return_counts=True)
-    for row, symbol, count in zip(pairs[0].tolist(), pairs[1].tolist(), how_often.tolist(), strict=True):
-        of_row = counts.setdefault(row, {})
-        of_row[symbol] = of_row.get(symbol, 0) + count
+_VECTOR_PARTS = ((FIRST_TAKEN, FIRST_DOWN), (FIRST_DOWN, FIRST_ACROSS), (FIRST_ACROSS, ROWS))
+
+
+def _counted(tables: Tables, counts: Counts, row: int) -> Floats:
+    found = np.zeros(tables.sizes[row] - 1)
+    for symbol, count in counts.rows.get(row, {}).items():
+        place = symbol - tables.offsets[row]
+        found[place if 0 <= place < len(found) - 1 else -1] += count
+    return found
+
+
+def _together(tables: Tables, counts: Counts, first: int, end: int) -> Floats:
+    """The shares of symbols over some tables of one size; before any was counted: none."""
+    total = np.sum([_counted(tables, counts, row) for row in range(first, end)], axis=0)
+    return total / max(1.0, total.sum())
+
+
+def _smooth(weights: Floats) -> Floats:
+    """Of components: what lies further from 0 is seen more rarely, and is told from its neighbours less finely."""
+    reach = np.abs(np.arange(-VECTOR_SPAN, VECTOR_SPAN + 1))
+    octave = np.floor(np.log2(np.maximum(reach, 4)) * 2).astype(np.int64)
+    group = np.where(reach <= 6, reach, 7 + octave) * 2 + (np.arange(len(reach)) > VECTOR_SPAN)
+    total = np.bincount(group, weights[:-1]) / np.maximum(1, np.bincount(group))
+    return np.append(total[group], weights[-1])

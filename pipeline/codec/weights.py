@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +29,7 @@ FINGERPRINT = 8
 
 def fingerprint(tensors: dict[str, torch.Tensor]) -> bytes:
     """First eight bytes of a SHA-256 over names, shapes and values."""
-    digest = hashlib.sha256(b"fovea codec 1")
+    digest = hashlib.sha256(b"fovea codec 2")
     for name in sorted(tensors):
         tensor = tensors[name].contiguous().cpu()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -66,18 +67,39 @@ def newest(folder: Path = FOLDER) -> bytes:
 
 def read(path: Path) -> Brain:
     """A weights file, on the CPU. Raises CodecError when it is none, or when its content is not what it says."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    with _naming(path):
+        metadata, tensors = _open(path)
         if fingerprint(tensors).hex() != metadata["fingerprint"]:
             raise CodecError(f"{path}: its content does not match its fingerprint {metadata['fingerprint']}")
-        nets = CodecNets(**json.loads(metadata["nets"]))
-        nets.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("tables.")})
-        tables = Tables.unpack(tensors)
+        return Brain(_nets(metadata, tensors), Tables.unpack(tensors), torch.device("cpu"))
+
+
+def read_nets(path: Path) -> tuple[CodecNets, dict[str, object]]:
+    """The nets alone and the arguments that shape them, also of a file whose tables belong to an earlier format.
+    Raises CodecError."""
+    with _naming(path):
+        metadata, tensors = _open(path)
+        return _nets(metadata, tensors), json.loads(metadata["nets"])
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors say which file is to blame."""
+    try:
+        yield
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CodecError(f"{path}: not a weights file: {str(error).splitlines()[0]}") from error
-    return Brain(nets.eval().requires_grad_(False), tables, torch.device("cpu"))
+
+
+def _open(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def _nets(metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> CodecNets:
+    nets = CodecNets(**json.loads(metadata["nets"]))
+    nets.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("tables.")})
+    return nets.eval().requires_grad_(False)
 
 
 @lru_cache(maxsize=4)

@@ -428,8 +428,8 @@ def test_encoder_state_is_only_what_decoding_gives(walked):
         assert all(torch.equal(a, b) for a, b in zip(mine.plane, theirs.plane, strict=True))
         assert torch.equal(mine.symbols, theirs.symbols)
         assert np.array_equal(mine.cells, theirs.cells)
-        assert np.array_equal(mine.mode, theirs.mode)
-        assert np.array_equal(mine.vector, theirs.vector)
+        assert np.array_equal(mine.past.mode, theirs.past.mode)
+        assert np.array_equal(mine.past.vector, theirs.past.vector)
         assert mine.age == theirs.age
     assert same(encoder_picture(encoder, clip[-1][1].cells), planes(decode_all(encoder, packets)[-1]))
 

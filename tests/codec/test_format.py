@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.codec import Decoder, Encoder, weights
-from pipeline.codec.maps import SPLIT
+from pipeline.codec.modes import SPLIT
 from pipeline.types import Layer, Packet, RoiMask
 from tests.codec.clips import FRAME_US, frame_of, mask_of, planes, walk
 from tests.reference_decoder import ReferenceDecoder, Weights, crc32c
@@ -38,12 +38,13 @@ def compare(second: Weights, height: int, width: int, clip: list, **options) -> 
         theirs = reference.decode(packet.key, packet.plate, (packet.foreground, packet.background), packet.sums)
         for layer in Layer:
             a, b = product._layers[layer], reference.layers[layer]
-            assert np.array_equal(a.symbols[0].numpy(), b.symbols)
-            assert np.array_equal(a.cells, b.cells)
-            assert np.array_equal(a.mode, b.mode)
-            assert np.array_equal(a.vector, b.vector)
+            assert np.array_equal(a.symbols[0].numpy(), b.before.symbols)
+            for name in ("cells", "mode", "vector", "since", "habit"):
+                assert np.array_equal(getattr(a.past, name), getattr(b.before, name))
+            assert np.array_equal(a.past.coded, b.before.flags)
+            assert np.array_equal(a.past.coded_habit, b.before.flag_habit)
             assert a.age == b.age
-            modes |= set(a.mode.ravel().tolist())
+            modes |= set(a.past.mode.ravel().tolist())
         for a, b in zip(planes(mine), theirs, strict=True):
             assert a.shape == b.shape
             assert np.abs(a.astype(int) - b).max() <= 2

@@ -9,8 +9,8 @@ import torch
 from pipeline.codec import weights
 from pipeline.codec.blocks import Positions
 from pipeline.codec.layer import LITTLE, Attempt, Brain, Job, decode_layer, encode_layer, layer_checksum, synthesise
-from pipeline.codec.maps import MOVED, PLATE, SPLIT, Vectors, places_of
 from pipeline.codec.model import CodecNets
+from pipeline.codec.modes import MOVED, PLATE, SPLIT, Vectors, places_of
 from pipeline.codec.state import Geometry, LayerState
 from pipeline.codec.tables import initial_tables
 from pipeline.errors import StreamError
@@ -63,7 +63,7 @@ def test_layers_round_trip_over_frames(layer):
         assert decode_layer(brain, theirs, plate, coded.payload) == coded.checksum
         assert all(torch.equal(a, b) for a, b in zip(ours.plane, theirs.plane, strict=True))
         assert torch.equal(ours.symbols, theirs.symbols)
-        assert np.array_equal(ours.vector, theirs.vector)
+        assert np.array_equal(ours.past.vector, theirs.past.vector)
 
 
 @torch.inference_mode()
@@ -229,5 +229,5 @@ def test_a_layer_where_no_symbol_pays_is_coded():
     job = Job(plate, cells, Vectors.still(places_of(cells)), np.ones(cells.shape, np.float32), 20)
     coded = encode_layer(brain, ours, plate, job)
     assert decode_layer(brain, theirs, plate, coded.payload) == coded.checksum
-    assert not ours.coded.any()
+    assert not ours.past.coded.any()
     assert all(torch.equal(a, b) for a, b in zip(theirs.plane, plate, strict=True))

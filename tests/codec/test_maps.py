@@ -1,38 +1,20 @@
-"""Cell maps, vectors and flags: there and back, and what may not be."""
+"""Cell maps and coded block flags: there and back, and what may not be."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from pipeline.codec.maps import (
-    MOVED,
-    PLATE,
-    SPLIT,
-    STILL,
-    Vectors,
-    _odd_context,
-    _row_context,
-    predict_vector,
-    read_flags,
-    read_map,
-    read_vectors,
-    write_flags,
-    write_map,
-    write_vectors,
-)
-from pipeline.codec.motion import MAX_VECTOR
+from pipeline.codec.flags import read_flags, write_flags
+from pipeline.codec.maps import read_map, write_map
+from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
-from pipeline.codec.tables import FIRST_FLAG, FIRST_MAP, FIRST_MODE, FIRST_VECTOR, initial_tables
+from pipeline.codec.tables import FIRST_FLAG, FIRST_MAP, FIRST_TAKEN, LEVELS, SCORES, Counts, initial_tables
 from pipeline.errors import StreamError
 from pipeline.types import Layer
+from tests.codec.side import random_past, random_vectors, reader_of
 
 TABLES = initial_tables()
-
-
-def reader_of(writer: SymbolWriter, most: int = 100_000) -> SymbolReader:
-    data, zeros = writer.finish()
-    return SymbolReader(TABLES, data, zeros, most=most)
 
 
 @pytest.mark.parametrize("layer", list(Layer))
@@ -40,122 +22,11 @@ def reader_of(writer: SymbolWriter, most: int = 100_000) -> SymbolReader:
 def test_maps_round_trip(layer, shape):
     rng = np.random.default_rng(1)
     for share in (0.0, 0.1, 0.6, 1.0):
-        before, cells = rng.random(shape) < 0.4, rng.random(shape) < share
+        past, cells = random_past(rng, shape), rng.random(shape) < share
+        moment = Moment(layer, 40, 3)
         writer = SymbolWriter(TABLES)
-        write_map(writer, layer, cells, before)
-        assert np.array_equal(read_map(reader_of(writer), layer, before), cells)
-
-
-def test_contexts_are_those_of_the_format():
-    rng = np.random.default_rng(2)
-    cells, before = rng.random((6, 7)) < 0.5, rng.random((6, 7)) < 0.5
-
-    def at(grid, row, col):
-        inside = 0 <= row < grid.shape[0] and 0 <= col < grid.shape[1]
-        return int(grid[row, col]) if inside else 0
-
-    writer = SymbolWriter(TABLES)
-    write_map(writer, Layer.BACKGROUND, cells, before)
-    rows, symbols = writer.collected()
-    expected = []
-    for r in range(6):
-        for c in [*range(0, 7, 2), *range(1, 7, 2)]:
-            near = [(cells, r - 1, c - 1), (cells, r - 1, c), (cells, r - 1, c + 1), (before, r, c), (before, r, c - 1),
-                    (before, r, c + 1), (before, r - 1, c), (before, r + 1, c)]  # fmt: skip
-            context = sum(at(*n) << k for k, n in enumerate(near))
-            if c % 2:
-                context += 256 + (at(cells, r, c - 1) << 8) + (at(cells, r, c + 1) << 9)
-            expected.append((FIRST_MAP + 1280 + context, int(cells[r, c])))
-    assert list(zip(rows.tolist(), symbols.tolist(), strict=True)) == expected
-
-
-@pytest.mark.parametrize("cols", [1, 2, 3, 8, 9])
-def test_odd_columns_know_both_neighbours(cols):
-    now = np.ones(cols + 2, np.bool_)
-    now[0] = now[-1] = False
-    context = _row_context(np.zeros(cols + 2, np.bool_), np.zeros(cols, np.int64))
-    odd = _odd_context(context, now)
-    assert len(odd) == cols // 2
-    assert all(value == 256 + 256 + 512 for value in odd[: (cols - 1) // 2])
-    if cols % 2 == 0:
-        assert odd[-1] == 256 + 256
-
-
-def test_an_unchanged_map_is_cheap():
-    cells = np.zeros((36, 64), np.bool_)
-    cells[10:20, 10:20] = True
-    writer = SymbolWriter(TABLES)
-    write_map(writer, Layer.FOREGROUND, cells, cells)
-    assert len(writer.finish()[0]) < 36 * 64 / 8 / 2
-
-
-def test_a_map_of_other_things_than_bits_is_refused():
-    writer = SymbolWriter(TABLES)
-    writer.add(np.full(2, FIRST_MAP), np.array([0, 5]))
-    with pytest.raises(StreamError, match="bit"):
-        read_map(reader_of(writer), Layer.FOREGROUND, np.zeros((1, 3), np.bool_))
-
-
-def random_vectors(rng: np.random.Generator, cells: np.ndarray, limit: int) -> Vectors:
-    places = np.argwhere(cells).astype(np.int64)
-    mode = rng.integers(0, 4, len(places))
-    vector = np.zeros((len(places), 4, 2), np.int64)
-    one = rng.integers(-limit, limit + 1, (len(places), 1, 2))
-    vector[mode == MOVED] = one[mode == MOVED]
-    vector[mode == SPLIT] = rng.integers(-limit, limit + 1, (int((mode == SPLIT).sum()), 4, 2))
-    return Vectors(places, mode, vector)
-
-
-@pytest.mark.parametrize("limit", [3, 40, MAX_VECTOR])
-@pytest.mark.parametrize("layer", list(Layer))
-def test_vectors_round_trip(layer, limit):
-    rng = np.random.default_rng(limit)
-    cells = rng.random((6, 9)) < 0.6
-    vectors = random_vectors(rng, cells, limit)
-    n = len(vectors.places)
-    before = rng.integers(-1, 4, n), rng.integers(-20, 20, (n, 2))
-    writer = SymbolWriter(TABLES)
-    write_vectors(writer, layer, vectors, before)
-    back = read_vectors(reader_of(writer), layer, vectors.places, before)
-    assert np.array_equal(back.mode, vectors.mode)
-    assert np.array_equal(back.vector, vectors.vector)
-
-
-def test_median_prediction():
-    known = {}
-    assert predict_vector(known, 1, 1) == (0, 0)
-    known[1, 0] = 5, -7
-    assert predict_vector(known, 1, 1) == (5, -7)
-    known[0, 1] = 2, -8
-    assert predict_vector(known, 1, 1) == (3, -7), "halves go towards zero"
-    known[0, 2] = 100, 0
-    assert predict_vector(known, 1, 1) == (5, -7)
-    assert predict_vector(known, 0, 2) == (2, -8), "beyond the border there is nothing"
-
-
-def read_one(mode: int, first: tuple[int, int], inner: list[tuple[int, int]]) -> Vectors:
-    writer = SymbolWriter(TABLES)
-    writer.add(np.array([FIRST_MODE + 4]), np.array([mode]))
-    if mode in (MOVED, SPLIT):
-        writer.add(np.array([FIRST_VECTOR, FIRST_VECTOR]), np.array(first))
-    if mode == SPLIT:
-        writer.add(np.full((3, 2), FIRST_VECTOR + 3), np.array(inner))
-    before = np.array([-1]), np.zeros((1, 2), np.int64)
-    return read_vectors(reader_of(writer), Layer.FOREGROUND, np.array([[0, 0]]), before)
-
-
-def test_vectors_out_of_range_are_refused():
-    assert read_one(MOVED, (MAX_VECTOR, -MAX_VECTOR), []).vector[0, 3].tolist() == [MAX_VECTOR, -MAX_VECTOR]
-    for wrong in ((MAX_VECTOR + 1, 0), (0, -MAX_VECTOR - 1), (2**29, 0)):
-        with pytest.raises(StreamError, match="vector"):
-            read_one(MOVED, wrong, [])
-    with pytest.raises(StreamError, match="vector"):
-        read_one(SPLIT, (500, 0), [(0, 0), (0, 0), (12, 0)])
-    for mode in (4, -1, 300):
-        with pytest.raises(StreamError, match="mode"):
-            read_one(mode, (0, 0), [])
-    for mode in (STILL, PLATE):
-        assert not read_one(mode, (0, 0), []).vector.any()
+        write_map(writer, moment, cells, past)
+        assert np.array_equal(read_map(reader_of(writer), moment, past), cells)
 
 
 @pytest.mark.parametrize("layer", list(Layer))
@@ -163,35 +34,65 @@ def test_vectors_out_of_range_are_refused():
 def test_flags_round_trip(layer, shape):
     rng = np.random.default_rng(5)
     for share in (0.0, 0.2, 1.0):
-        cells, mode = rng.random(shape) < 0.6, rng.integers(0, 4, shape)
+        cells = rng.random(shape) < 0.6
+        cells[0, 0] = True
         fine = cells.repeat(2, 0).repeat(2, 1)
-        before, flags = rng.random(fine.shape) < 0.4, fine & (rng.random(fine.shape) < share)
+        past, flags = random_past(rng, shape), fine & (rng.random(fine.shape) < share)
+        vectors, moment = random_vectors(rng, cells, 300), Moment(layer, 20, 0)
         writer = SymbolWriter(TABLES)
-        write_flags(writer, layer, flags, cells, mode, before)
-        assert len(writer.collected()[0]) == fine.sum()
-        assert np.array_equal(read_flags(reader_of(writer), layer, cells, mode, before), flags)
+        write_flags(writer, moment, flags, cells, vectors, past)
+        rows, _ = writer.collected()
+        assert len(rows) == fine.sum()
+        first = FIRST_FLAG + LEVELS * int(layer)
+        assert ((rows >= first) & (rows < first + LEVELS)).all()
+        assert np.array_equal(read_flags(reader_of(writer), moment, cells, vectors, past), flags)
 
 
-def test_flag_contexts_are_those_of_the_format():
-    rng = np.random.default_rng(6)
-    cells, mode = rng.random((4, 5)) < 0.7, rng.integers(0, 4, (4, 5))
-    fine = cells.repeat(2, 0).repeat(2, 1)
-    before, flags = rng.random(fine.shape) < 0.4, fine & (rng.random(fine.shape) < 0.5)
+def test_an_unchanged_map_is_cheap():
+    cells = np.zeros((36, 64), np.bool_)
+    cells[10:20, 10:20] = True
+    past = Past.none(cells.shape)
+    past = past.then(cells, past.mode, past.vector, past.coded, past.total, past.filled)
     writer = SymbolWriter(TABLES)
-    write_flags(writer, Layer.BACKGROUND, flags, cells, mode, before)
-    diagonal = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-    axial = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    write_map(writer, Moment(Layer.FOREGROUND, 30, 1), cells, past)
+    assert len(writer.finish()[0]) < 36 * 64 / 8 / 2
 
-    def count(grid, r, c, offsets):
-        wide = np.pad(grid, 1)
-        return sum(int(wide[1 + r + a, 1 + c + b]) for a, b in offsets)
 
-    expected = []
-    for phase, near in enumerate(((), diagonal, axial)):
-        for r, c in np.argwhere(fine).tolist():
-            if phase == (2 if (r + c) % 2 else r % 2):
-                crowd = (0, 1, 1, 2, 2, 2, 3, 3, 3)[count(before, r, c, diagonal + axial)]
-                context = 160 * phase + 80 * before[r, c] + 20 * crowd + 5 * mode[r // 2, c // 2]
-                expected.append((FIRST_FLAG + 480 + context + count(flags, r, c, near), int(flags[r, c])))
+@pytest.mark.parametrize("value", [2, -1, 5])
+def test_what_is_not_a_bit_is_refused(value):
+    past, moment = Past.none((1, 3)), Moment(Layer.FOREGROUND, 0, 0)
+    writer = SymbolWriter(TABLES)
+    write_map(writer, moment, np.zeros((1, 3), np.bool_), past)
     rows, symbols = writer.collected()
-    assert list(zip(rows.tolist(), symbols.tolist(), strict=True)) == expected
+    wrong = SymbolWriter(TABLES)
+    wrong.add(rows, np.array([*symbols[:-1], value]))
+    with pytest.raises(StreamError, match="bit"):
+        read_map(reader_of(wrong), moment, past)
+
+
+def test_what_scores_see_is_noted_for_fitting():
+    """Each decision once, inputs as wide as the score, and only where someone counts."""
+    rng, counts = np.random.default_rng(3), Counts()
+    cells = rng.random((5, 6)) < 0.5
+    past, moment = random_past(rng, (5, 6)), Moment(Layer.BACKGROUND, 63, 200)
+    vectors = random_vectors(rng, cells, 40)
+    flags = cells.repeat(2, 0).repeat(2, 1) & (rng.random((10, 12)) < 0.3)
+    writer = SymbolWriter(TABLES, counts)
+    write_map(writer, moment, cells, past)
+    write_flags(writer, moment, flags, cells, vectors, past)
+    for name, decided in (("map", cells), ("flag", flags)):
+        inputs, labels = (np.concatenate(parts) for parts in zip(*counts.examples[name], strict=True))
+        assert inputs.shape[1] == SCORES[name][0]
+        assert (labels[:, 0] == 1).all()
+        assert labels[:, 1].sum() == decided.sum()
+    assert len(labels) == 4 * cells.sum()
+    rows, _ = writer.collected()
+    assert rows.min() >= FIRST_MAP + LEVELS
+    assert rows.max() < FIRST_TAKEN
+
+
+def test_a_reader_that_runs_out_says_so():
+    reader = SymbolReader(TABLES, b"\0\0\0\x80", 4, most=100_000)
+    read_map(reader, Moment(Layer.FOREGROUND, 0, 0), Past.none((60, 60)))
+    with pytest.raises(StreamError):
+        reader.finish()

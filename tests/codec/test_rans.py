@@ -10,7 +10,7 @@ import pytest
 from compressai import ans
 
 from pipeline.codec.rans import SymbolReader, SymbolWriter, _encode_few
-from pipeline.codec.tables import FIRST_MAP, FIRST_VECTOR, ROWS, initial_tables
+from pipeline.codec.tables import FIRST_DOWN, FIRST_MAP, ROWS, initial_tables
 from pipeline.errors import StreamError
 
 TABLES = initial_tables()
@@ -55,7 +55,7 @@ def test_the_coder_for_few_symbols_writes_what_compressai_does():
         rows = rng.integers(0, ROWS, count)
         symbols = np.where(rows < FIRST_MAP, rng.integers(-40, 41, count), rng.integers(0, 2, count))
         symbols[:2] = 2047, -2047
-        rows[:2] = 1, FIRST_VECTOR
+        rows[:2] = 1, FIRST_DOWN
         theirs = ans.RansEncoder().encode_with_indexes(
             symbols.tolist(), list(range(count)), [TABLES.rows[r] for r in rows], [TABLES.sizes[r] for r in rows],
             [TABLES.offsets[r] for r in rows],
@@ -85,7 +85,7 @@ def test_what_no_writer_makes_is_refused(data, zeros):
 
 
 @pytest.mark.parametrize("fill", [b"", b"\xff", b"\xf0", b"\0", b"\x7f"])
-@pytest.mark.parametrize("row", [0, 1, 40, FIRST_VECTOR, FIRST_MAP])
+@pytest.mark.parametrize("row", [0, 1, 40, FIRST_DOWN, FIRST_MAP])
 def test_reading_far_past_the_end_stays_in_bounds(fill, row):
     """Chains of escapes ask for many bytes; what comes back is arbitrary, but the process lives and the end is seen."""
     reader = SymbolReader(TABLES, b"\xff" * 7 + b"\x7f" + fill * 4000, 0, most=50_000)

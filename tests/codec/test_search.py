@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.codec.maps import MOVED, PLATE, SPLIT, STILL, Vectors
 from pipeline.codec.match import _patches, match
+from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, Vectors
 from pipeline.codec.search import MotionSearch
 from pipeline.codec.state import Geometry, LayerState
 from pipeline.types import Layer

@@ -10,13 +10,16 @@ import torch
 
 from pipeline.codec.rans import SymbolWriter
 from pipeline.codec.tables import (
+    FIRST_ACROSS,
+    FIRST_DOWN,
     FIRST_FLAG,
     FIRST_MAP,
     FIRST_MODE,
-    FIRST_VECTOR,
+    FIRST_TAKEN,
     ROWS,
+    VECTOR_SPAN,
+    Counts,
     Tables,
-    count_symbols,
     cumulative,
     fit,
     initial_tables,
@@ -25,7 +28,8 @@ from pipeline.codec.tables import (
 
 def test_rows_have_their_places():
     # Frozen: they stand in FORMAT.md.
-    assert (FIRST_MODE, FIRST_VECTOR, FIRST_MAP, FIRST_FLAG, ROWS) == (64, 74, 78, 2638, 3598)
+    assert (FIRST_MAP, FIRST_MODE, FIRST_FLAG, FIRST_TAKEN) == (64, 192, 576, 704)
+    assert (FIRST_DOWN, FIRST_ACROSS, ROWS) == (812, 836, 956)
 
 
 def test_every_table_is_a_distribution():
@@ -74,17 +78,27 @@ def test_bad_tables_are_refused(place, value):
 
 def test_fit_moves_towards_what_was_counted():
     tables = initial_tables()
-    counts: dict[int, dict[int, int]] = {}
-    count_symbols([20] * 1000 + [FIRST_MAP], [1] * 990 + [1000] * 10 + [1], counts)
-    assert counts == {20: {1: 990, 1000: 10}, FIRST_MAP: {1: 1}}
+    counts = Counts()
+    counts.add([20] * 1000 + [FIRST_MAP], [1] * 990 + [1000] * 10 + [1])
+    assert counts.rows == {20: {1: 990, 1000: 10}, FIRST_MAP: {1: 1}}
     fitted = fit(tables, counts)
     place = 1 - tables.offsets[20]
     share = (fitted.rows[20][place + 1] - fitted.rows[20][place]) / 65536
     assert 0.9 < share < 1
-    assert fitted.rows[21] == tables.rows[21]
+    assert np.abs(np.array(fitted.rows[21]) - tables.rows[21]).max() <= 1
     assert fitted.offsets == tables.offsets
     assert Tables.unpack(fitted.pack()).rows == fitted.rows
     assert torch.equal(fitted.pack()["tables.offsets"], tables.pack()["tables.offsets"])
+
+
+def test_rare_vectors_lean_on_all():
+    """A table that was never used takes the shape that the others of its kind were found to have."""
+    counts = Counts()
+    counts.add([FIRST_DOWN] * 900, [7] * 900)
+    fitted = fit(initial_tables(), counts)
+    place = 7 + VECTOR_SPAN
+    used, unused = (fitted.rows[row][place + 1] - fitted.rows[row][place] for row in (FIRST_DOWN, FIRST_DOWN + 1))
+    assert used > unused > 65536 / 4 > 3 * (fitted.rows[FIRST_ACROSS][place + 1] - fitted.rows[FIRST_ACROSS][place])
 
 
 def test_bits_are_what_the_coder_takes():

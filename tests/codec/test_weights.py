@@ -82,3 +82,23 @@ def test_shipped_weights_load_and_their_names_are_their_fingerprints():
         brain = weights.load(mark, "cpu")
         assert len(mark) == 8
         assert next(brain.nets.parameters()).dtype == torch.float32
+
+
+def test_nets_are_read_beside_tables_of_another_format(tmp_path):
+    path = tmp_path / "a.safetensors"
+    make(path)
+    tensors = load_file(path)
+    del tensors["tables.map.hidden"]
+    save_file(
+        tensors,
+        path,
+        metadata={"fingerprint": "00" * 8, "nets": '{"inter_channels": 8, "intra_channels": 8, "depth": [1, 1]}'},
+    )
+    with pytest.raises(CodecError, match="fingerprint"):
+        weights.read(path)
+    nets, shape = weights.read_nets(path)
+    assert shape == SHAPE
+    assert torch.equal(nets.state_dict()["analysis.inter.enter.weight"], tensors["analysis.inter.enter.weight"])
+    (tmp_path / "b.safetensors").write_bytes(b"none")
+    with pytest.raises(CodecError, match=r"b\.safetensors"):
+        weights.read_nets(tmp_path / "b.safetensors")

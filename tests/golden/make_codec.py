@@ -69,7 +69,8 @@ def decode(data: bytes, **options: object) -> Iterator[tuple[Frame, tuple[int, i
 def parsed(state: LayerState) -> int:
     """A CRC32C of maps, modes, vectors, flags and symbols of a layer's last packet."""
     crc = 0
-    for part in (state.cells, state.mode, state.vector, state.coded, state.symbols.cpu().numpy().astype("<i2")):
+    past = state.past
+    for part in (past.cells, past.mode, past.vector, past.coded, state.symbols.cpu().numpy().astype("<i2")):
         crc = google_crc32c.extend(crc, np.ascontiguousarray(part).tobytes())
     return int(crc)
 

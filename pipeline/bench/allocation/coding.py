@@ -17,6 +17,7 @@ from pipeline.codec.layer import SYMBOL_LIMIT
 from pipeline.codec.maps import write_map
 from pipeline.codec.model import CodecNets, LayerInput, quantise, side_features
 from pipeline.codec.nets import step_size
+from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolWriter
 from pipeline.codec.state import Cells
 from pipeline.codec.tables import Tables
@@ -74,7 +75,7 @@ def encode(nets: CodecNets, tables: Tables, x: LayerInput, region: Cells) -> tup
     """As `codec.layer` does it, but for a quality at each position: what `SymbolReader` takes, and the picture blocks
     (N,96)."""
     writer = SymbolWriter(tables)
-    write_map(writer, Layer.FOREGROUND, region, np.zeros_like(region))
+    write_map(writer, Moment(Layer.FOREGROUND, 0, 0), region, Past.none((region.shape[0], region.shape[1])))
     latent = nets.analysis_of(x.kind)(x.blocks - x.prediction, x.prediction, x.importance, x.q, x.at)
     entropy, scale = nets.entropy_of(x.kind), step_size(x.q).unsqueeze(1) / 16
     shared = entropy.index.begin(x.before, side_features(x.kind, x.q, x.modes, x.at))

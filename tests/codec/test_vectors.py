@@ -1,0 +1,152 @@
+"""Modes and vectors: there and back, what candidates are, and what may not be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, read_modes, write_modes
+from pipeline.codec.motion import MAX_VECTOR
+from pipeline.codec.past import Moment, Past
+from pipeline.codec.rans import SymbolWriter
+from pipeline.codec.scores import PHASES
+from pipeline.codec.tables import (
+    FIRST_ACROSS,
+    FIRST_DOWN,
+    FIRST_TAKEN,
+    LENGTHS,
+    SPREADS,
+    TAKEN,
+    initial_tables,
+)
+from pipeline.codec.vectors import Guesses, VectorField, read_vectors, write_vectors
+from pipeline.errors import StreamError
+from pipeline.types import Layer
+from tests.codec.side import random_past, random_vectors, reader_of
+
+TABLES = initial_tables()
+SHAPE = (6, 9)
+
+
+@pytest.mark.parametrize("limit", [3, 40, MAX_VECTOR])
+@pytest.mark.parametrize("layer", list(Layer))
+def test_modes_and_vectors_round_trip(layer, limit):
+    rng = np.random.default_rng(limit)
+    cells = rng.random(SHAPE) < 0.6
+    vectors, past, moment = random_vectors(rng, cells, limit), random_past(rng, SHAPE), Moment(layer, 33, 2)
+    writer = SymbolWriter(TABLES)
+    write_modes(writer, moment, cells, vectors.mode, past)
+    write_vectors(writer, moment, vectors, past)
+    reader = reader_of(writer)
+    mode = read_modes(reader, moment, cells, past)
+    back = read_vectors(reader, moment, vectors.places, mode, past)
+    reader.finish()
+    assert np.array_equal(back.mode, vectors.mode)
+    assert np.array_equal(back.vector, vectors.vector)
+
+
+def test_prices_are_what_the_coder_takes():
+    """What the search adds up, phase by phase, is what is written."""
+    rng = np.random.default_rng(9)
+    cells = rng.random(SHAPE) < 0.7
+    vectors, past, moment = random_vectors(rng, cells, 30), random_past(rng, SHAPE), Moment(Layer.FOREGROUND, 33, 2)
+    vectors.mode[vectors.mode == SPLIT] = MOVED
+    vectors.vector[vectors.mode == MOVED] = vectors.vector[vectors.mode == MOVED, :1]
+    writer = SymbolWriter(TABLES)
+    write_modes(writer, moment, cells, vectors.mode, past)
+    write_vectors(writer, moment, vectors, past)
+    modes, field, bits = ModeField(TABLES, moment, cells, past), VectorField(moment, past), 0.0
+    for phase in range(PHASES):
+        here = modes.places.here[phase]
+        mode = vectors.mode[here]
+        bits += modes.bits(phase)[np.arange(len(here)), mode].sum()
+        moving = here[mode == MOVED]
+        row, col = vectors.places[moving].T
+        bits += field.guesses(phase, row, col).bits(TABLES, vectors.vector[moving, 0]).sum()
+        modes.holds(phase, mode)
+        field.holds(row, col, vectors.vector[moving, 0])
+    assert bits == pytest.approx(TABLES.bits(*writer.collected()))
+
+
+def guesses(*vectors: tuple[int, int], spare: int = 0, kind: int = 0) -> Guesses:
+    """Of one vector."""
+    candidates, there = np.zeros((1, TAKEN, 2), np.int64), np.zeros((1, TAKEN), np.bool_)
+    slots = range(len(vectors)) if not spare else [*range(len(vectors) - spare), *range(TAKEN - spare, TAKEN)]
+    for slot, vector in zip(slots, vectors, strict=True):
+        candidates[0, slot], there[0, slot] = vector, True
+    return Guesses.of(candidates, there, kind, spare=spare)
+
+
+def test_candidates_that_agree_come_first():
+    found = guesses((1, 1), (5, -7), (1, 2), (5, -7), (1, 1))
+    assert found.count.tolist() == [3]
+    assert found.vectors[0, :3].tolist() == [[1, 1], [5, -7], [1, 2]]
+    assert found.taken.tolist() == [FIRST_TAKEN + 2 * TAKEN + 1]
+    assert found.place(np.array([[5, -7]])).tolist() == [1]
+    assert found.place(np.array([[5, 7]])).tolist() == [TAKEN]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "middle", "spread"),
+    [
+        ((), (0, 0), SPREADS - 1),
+        (((5, -7),), (5, -7), 0),
+        (((5, -7), (2, -8)), (3, -7), 2),
+        (((5, -7), (2, -8), (100, 0)), (5, -7), 6),
+        (((5, -7), (2, -8), (100, 0), (6, 0)), (5, -3), 6),
+    ],
+)
+def test_the_middle_of_candidates(vectors, middle, spread):
+    """Halves go towards zero."""
+    found = guesses(*vectors, kind=1)
+    assert found.middle.tolist() == [list(middle)]
+    assert found.down.tolist() == [FIRST_DOWN + SPREADS + spread]
+    assert found.across.tolist() == [FIRST_ACROSS + (SPREADS + spread) * LENGTHS]
+
+
+def test_a_spare_candidate_can_be_taken_but_is_no_middle():
+    found = guesses((8, 8), (0, 0), spare=1, kind=2)
+    assert found.count.tolist() == [2]
+    assert found.middle.tolist() == [[8, 8]]
+    assert found.down.tolist() == [FIRST_DOWN + 2 * SPREADS]
+
+
+def read_one(first: tuple[int, int], taken: int | None = None) -> Vectors:
+    """A cell whose last vector was (4, 4) if something is to be taken, else none."""
+    past = Past.none((1, 1))
+    if taken is not None:
+        past = past.then(
+            np.ones((1, 1), np.bool_), np.array([[MOVED]]), np.array([[[4, 4]]]), past.coded, past.total, past.filled
+        )
+    writer = SymbolWriter(TABLES)
+    spread = SPREADS - 1
+    if taken is not None:
+        writer.add(np.array([FIRST_TAKEN]), np.array([taken]))
+        spread = 0
+    if taken is None or taken == TAKEN:
+        length = int(np.searchsorted((1, 3, 9, 25), abs(first[0]), side="right"))
+        rows = np.array([FIRST_DOWN + spread, FIRST_ACROSS + spread * LENGTHS + length])
+        writer.add(rows, np.array(first))
+    return read_vectors(reader_of(writer), Moment(Layer.FOREGROUND, 0, 0), np.array([[0, 0]]), np.array([MOVED]), past)
+
+
+def test_vectors_out_of_range_are_refused():
+    assert read_one((MAX_VECTOR, -MAX_VECTOR)).vector[0, 3].tolist() == [MAX_VECTOR, -MAX_VECTOR]
+    for wrong in ((MAX_VECTOR + 1, 0), (0, -MAX_VECTOR - 1), (2**29, 0)):
+        with pytest.raises(StreamError, match="out of range"):
+            read_one(wrong)
+
+
+def test_what_is_taken_must_be_there():
+    assert read_one((0, 0), taken=0).vector[0].tolist() == [[4, 4]] * 4
+    assert read_one((1, -1), taken=TAKEN).vector[0, 0].tolist() == [5, 3]
+    for wrong in (1, 5, TAKEN + 1, -1):
+        with pytest.raises(StreamError, match="taken"):
+            read_one((0, 0), taken=wrong)
+
+
+def test_what_does_not_move_has_no_vector():
+    places, past = np.array([[0, 0], [0, 1]]), Past.none((1, 2))
+    reader = reader_of(SymbolWriter(TABLES))
+    assert not read_vectors(reader, Moment(Layer.FOREGROUND, 0, 0), places, np.array([STILL, PLATE]), past).vector.any()
+    reader.finish()
