@@ -30,50 +30,46 @@ def _last_context(before: Cells) -> Ints:
     return np.sum([part << k for k, part in enumerate(parts, 3)], axis=0)
 
 
-def _row_context(above: Cells, last: Ints) -> Ints:
+def _row_context(above: Ints, last: Ints) -> Ints:
     """Context bits 0..7 of each cell of a row: above left, above, above right, then those of `_last_context`. `above`
     (cols+2) is padded with zeros."""
-    now = above.astype(np.int64)
-    return last + now[:-2] + 2 * now[1:-1] + 4 * now[2:]
+    return last + above[:-2] + 2 * above[1:-1] + 4 * above[2:]
 
 
-def _odd_context(context: Ints, now: Cells) -> Ints:
+def _odd_context(context: Ints, now: Ints) -> Ints:
     """Contexts of the odd columns: the even ones of the row (in `now`, padded) are known."""
-    return (
-        256
-        + context[1::2]
-        + (now[1:-1:2][: len(context[1::2])].astype(np.int64) << 8)
-        + (now[3::2][: len(context[1::2])].astype(np.int64) << 9)
-    )
+    odd = 256 + context[1::2]
+    return odd + 256 * now[1:-1:2][: len(odd)] + 512 * now[3::2][: len(odd)]
 
 
 def write_map(writer: SymbolWriter, layer: Layer, cells: Cells, before: Cells) -> None:
     """Code `cells` (rows, cols) given the layer's map of the last frame."""
     first = FIRST_MAP + int(layer) * MAP_CONTEXTS
-    padded, last = np.pad(cells, 1), _last_context(before)
+    padded, last = np.pad(cells, 1).astype(np.int64), _last_context(before)
     for row in range(cells.shape[0]):
         context = _row_context(padded[row], last[row])
-        writer.add(first + context[::2], cells[row, ::2].astype(np.int64))
-        writer.add(first + _odd_context(context, padded[row + 1]), cells[row, 1::2].astype(np.int64))
+        now = padded[row + 1]
+        writer.add(first + context[::2], now[1:-1:2])
+        writer.add(first + _odd_context(context, now), now[2:-1:2])
 
 
 def read_map(reader: SymbolReader, layer: Layer, before: Cells) -> Cells:
     """The inverse of `write_map`."""
     first = FIRST_MAP + int(layer) * MAP_CONTEXTS
     rows, cols = before.shape
-    padded, last = np.zeros((rows + 2, cols + 2), np.bool_), _last_context(before)
+    padded, last = np.zeros((rows + 2, cols + 2), np.int64), _last_context(before)
     for row in range(rows):
         context = _row_context(padded[row], last[row])
         now = padded[row + 1]
         now[1:-1:2] = _bits(reader.read(first + context[::2]))
         now[2:-1:2] = _bits(reader.read(first + _odd_context(context, now)))
-    return padded[1:-1, 1:-1].copy()
+    return padded[1:-1, 1:-1].astype(np.bool_)
 
 
-def _bits(symbols: Ints) -> Cells:
-    if symbols.size and (symbols.min() < 0 or symbols.max() > 1):
+def _bits(symbols: Ints) -> Ints:
+    if symbols.size and symbols.view(np.uint64).max() > 1:  # what is negative is large
         raise StreamError("a cell map holds something that is not a bit")
-    return symbols.astype(np.bool_)
+    return symbols
 
 
 STILL, MOVED, PLATE, SPLIT = range(MODES)

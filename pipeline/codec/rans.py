@@ -133,7 +133,7 @@ class SymbolReader:
 
     def _chunk(self, rows: Ints) -> Ints:
         t = self._tables
-        counted = np.flatnonzero(np.bincount(rows))
+        counted = np.bincount(rows).nonzero()[0]
         self._place[counted] = np.arange(len(counted))
         used = counted.tolist()
         found = self._decoder.decode_stream(

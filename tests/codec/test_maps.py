@@ -71,9 +71,9 @@ def test_contexts_are_those_of_the_format():
 
 @pytest.mark.parametrize("cols", [1, 2, 3, 8, 9])
 def test_odd_columns_know_both_neighbours(cols):
-    now = np.ones(cols + 2, np.bool_)
-    now[0] = now[-1] = False
-    context = _row_context(np.zeros(cols + 2, np.bool_), np.zeros(cols, np.int64))
+    now = np.ones(cols + 2, np.int64)
+    now[0] = now[-1] = 0
+    context = _row_context(np.zeros(cols + 2, np.int64), np.zeros(cols, np.int64))
     odd = _odd_context(context, now)
     assert len(odd) == cols // 2
     assert all(value == 256 + 256 + 512 for value in odd[: (cols - 1) // 2])
