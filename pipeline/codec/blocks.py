@@ -128,14 +128,17 @@ class Positions:
         return number.view_as(self.chosen)
 
     def windows(self, size: int) -> tuple[int, Tensor, Tensor]:
-        """Squares of `size` places that hold a position: how many there are, and of each position which it is in and
-        where in it, both (N,)."""
+        """Squares of `size` places: how many there are, and of each position which it is in and where in it, both (N,).
+        Where positions are few, and outside of training, only the squares that hold one: they have to be counted, and
+        a step of training reads nothing back."""
         if size not in self._windows:
             down, across = -(-self.rows // size), -(-self.cols // size)
+            count, place = self.batch * down * across, self.row % size * size + self.col % size
             window = (self.picture * down + self.row // size) * across + self.col // size
-            held = self.index.new_zeros(self.batch * down * across).index_fill_(0, window, 1)
-            place = self.row % size * size + self.col % size
-            self._windows[size] = int(held.sum()), (held.cumsum(0) - 1)[window], place
+            if self.sparse and not torch.is_grad_enabled():
+                held = self.index.new_zeros(count).index_fill_(0, window, 1)
+                count, window = int(held.sum()), (held.cumsum(0) - 1)[window]
+            self._windows[size] = count, window, place
         return self._windows[size]
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.codec.blocks import square_means
-from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR
+from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR, filtered
 
 _COARSE = 16  # pixels at half size, either way
 _FINE = 4  # pixels, either way
@@ -94,22 +93,27 @@ def _errors(blocks: Tensor, reference: Tensor, corner: Tensor, vector: Tensor, s
     `size` more either way."""
     whole = torch.div(vector + 2, 4, rounding_mode="floor")
     area = _patches(reference, corner + whole - _REACH, 8 + 2 * _REACH)
-    down, across = (_filters(size, area.device).index_select(0, part) for part in (vector - 4 * whole + 2).unbind(1))
-    moved = (down @ area @ across.mT).view(-1, 3, 8, 3, 8)
-    return F.mse_loss(moved, blocks[:, None, :, None].expand_as(moved), reduction="none").sum((2, 4)).flatten(1)
+    # Blocks lie along the last axis, the one that vector units run over: their own taps then cost nothing.
+    area, now = area.permute(1, 2, 0).contiguous(), blocks.permute(1, 2, 0).contiguous()
+    down, across = (
+        [_taps(area.device)[:, part + shift] for shift in (-size, 0, size)]
+        for part in (vector - 4 * whole + _QUARTERS).unbind(1)
+    )
+    columns = [filtered(area, taps, 8, axis=1) for taps in across]
+    moved = (filtered(column, taps, 8, axis=0) for taps in down for column in columns)
+    return torch.stack([shown.sub_(now).square_().sum((0, 1)) for shown in moved], 1)
 
 
 @lru_cache
-def _filters(size: int, device: torch.device) -> Tensor:
-    """(4, 24, 8 + 2 _REACH): eight samples at each of three shifts, `size` quarters apart, around a shift of -2 to 1
-    quarters, from the samples around."""
-    taps = LUMA_TAPS.shape[1]
-    filters = torch.zeros(4, 3, 8, 8 + 2 * _REACH)
-    for row, step, k in product(range(4), range(3), range(8)):
-        shift = row - 2 + size * (step - 1)
-        first = k + shift // 4 + _REACH - (taps // 2 - 1)
-        filters[row, step, k, first : first + taps] = LUMA_TAPS[shift % 4] / 64
-    return filters.flatten(1, 2).to(device)
+def _taps(device: torch.device) -> Tensor:
+    """(2 _REACH + 1, 2 _QUARTERS + 1): what a sample takes of those from _REACH before to _REACH after it, at each
+    shift by quarters."""
+    length = LUMA_TAPS.shape[1]
+    taps = torch.zeros(2 * _REACH + 1, 2 * _QUARTERS + 1)
+    for shift in range(-_QUARTERS, _QUARTERS + 1):
+        first = shift // 4 + _REACH - (length // 2 - 1)
+        taps[first : first + length, shift + _QUARTERS] = LUMA_TAPS[shift % 4] / 64
+    return taps.to(device)
 
 
 def _corners(places: Tensor, start: Tensor | None = None) -> Tensor:

@@ -45,8 +45,8 @@ def _interpolate(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size
     place = (picture * height + rows)[:, None] * width + cols
     patch = plane.reshape(-1).index_select(0, place.flatten()).view(place.shape).float()
     taps = _on(plane.device, taps).T
-    lines = _filter(patch, taps[:, left % fractions], size, axis=1)
-    blocks = _filter(lines, taps[:, top % fractions], size, axis=0)
+    lines = filtered(patch, taps[:, left % fractions], size, axis=1)
+    blocks = filtered(lines, taps[:, top % fractions], size, axis=0)
     return torch.floor((blocks + 2048) / 4096).clamp(0, 255).flatten(0, 1).T.contiguous()
 
 
@@ -56,7 +56,7 @@ def _on(device: torch.device, taps: Tensor) -> Tensor:
     return taps.to(device)
 
 
-def _filter(samples: Tensor, taps: Tensor, size: int, *, axis: int) -> Tensor:
+def filtered(samples: Tensor, taps: Tensor, size: int, *, axis: int) -> Tensor:
     """Each block's own taps (length,N) along an axis of (rows,cols,N) -> `size` samples on that axis."""
     total = samples.narrow(axis, 0, size) * taps[0]
     for k in range(1, len(taps)):

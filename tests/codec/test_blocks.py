@@ -99,13 +99,19 @@ def test_neighbours_are_those_of_the_grid_and_nothing_beyond_its_border(share):
     assert sum_around(features, none).shape == (0, 3)
 
 
-def test_windows_hold_every_position_once():
-    at = Positions(torch.rand(2, 7, 10) < 0.3)
-    count, window, place = at.windows(4)
-    assert window.unique().tolist() == list(range(count))
+@pytest.mark.parametrize("share", [0.1, 0.6])
+@pytest.mark.parametrize("training", [False, True])
+def test_windows_hold_every_position_once(share, training):
+    at = Positions(torch.rand(2, 17, 22) < share)
+    with torch.set_grad_enabled(training):
+        count, window, place = at.windows(4)
+    if at.sparse and not training:
+        assert window.unique().tolist() == list(range(count))
+    else:
+        assert count == 2 * 5 * 6
     assert len(torch.stack((window, place)).unique(dim=1).T) == len(at)
     whole = torch.stack((at.picture, at.row // 4, at.col // 4))
-    for k in range(count):
+    for k in window.unique():
         assert len(whole[:, window == k].unique(dim=1).T) == 1
     assert torch.equal(place, at.row % 4 * 4 + at.col % 4)
 
