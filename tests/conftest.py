@@ -23,3 +23,12 @@ def _own_ultralytics_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
     import os
 
     os.environ["YOLO_CONFIG_DIR"] = str(tmp_path_factory.mktemp("ultralytics"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked `cuda` is skipped where torch sees no CUDA device."""
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,10 +16,11 @@ import torch
 
 from pipeline.bench.allocation.coding import Point, encode
 from pipeline.bench.allocation.exhibit import as_text, common_level, nearest, picture
+from pipeline.bench.allocation.parallel import fitting, train_apart
 from pipeline.bench.allocation.photos import cut_crops, read_scenes
 from pipeline.bench.allocation.run import OUTSIDE, QUALITIES, Comparison, Measured, compare, savings_of
 from pipeline.bench.allocation.surface import saving
-from pipeline.bench.allocation.training import Plan, cost, train
+from pipeline.bench.allocation.training import Plan, Training, basis_of, cost, data_mark, train
 from pipeline.bench.allocation.variants import VARIANTS, build, layer_input, open_channels
 from pipeline.cli import call
 from pipeline.codec.entropy import steps
@@ -26,12 +30,29 @@ from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader
 from pipeline.codec.tables import initial_tables
-from pipeline.errors import UsageError
+from pipeline.errors import CodecError, UsageError
 from pipeline.types import Layer
 from tests.training_material import write_photo
 
+# A machine that is lent for training may lack these; the package compressai is there, but not loaded.
+BARE = """
+import sys
+for name in ("av", "ultralytics", "lap", "ray", "openvino", "rich", "psutil", "matplotlib", "ruamel", "pytest"):
+    sys.modules[name] = None
+from pipeline.cli import call
+folder = sys.argv[1]
+where = "--images", folder + "/train", "--out", folder + "/out"
+status = call(["bench", "allocation", *where, "--train-only", "--variants", "mgfe", "--steps", "1"])
+assert not {"scipy", "pandas", "torchvision"} & set(sys.modules)
+sys.exit(status)
+"""
 TINY = Plan(steps=3, batch=2, crops=8, width=8, depth=1)
 PHOTOS = 3
+MGFE = VARIANTS["mgfe"]
+
+
+def quiet(_line: str) -> None:
+    """A report that nobody reads."""
 
 
 def tiny(name: str) -> CodecNets:
@@ -93,6 +114,30 @@ def test_what_the_encoder_sees(name: str, seen: bool) -> None:
     assert torch.equal(*latents) is not seen
 
 
+@pytest.mark.parametrize("name", ["mgfe-outside", "mgfe-mirror"])
+def test_raa_outside_alone_leaves_the_region_as_it_is(name: str) -> None:
+    nets, x, at_one = tiny(name), photo(name, 0.2), photo(name, 1.0)
+    encoder = nets.analysis["intra"]
+    gates = [encoder.analysis.linear_region, *encoder.analysis.regions]
+    for gate in gates:
+        torch.nn.init.normal_(gate.second.weight)
+        assert torch.equal(
+            gate(x.importance, x.at)[x.at.inside], torch.ones(x.at.inside.sum(), gate.second.out_channels)
+        )
+        assert (gate(x.importance, x.at)[~x.at.inside] != 1).any()
+        assert (gate(at_one.importance, at_one.at) == 1).all()
+
+
+def test_the_mirror_undoes_an_equal_gate() -> None:
+    nets, x = tiny("mgfe-mirror"), photo("mgfe-mirror", 0.2)
+    encoder, decoders = nets.analysis["intra"], nets.synthesis["plate"]
+    torch.nn.init.normal_(encoder.analysis.linear_region.second.weight)
+    decoders.mirror.load_state_dict(encoder.analysis.linear_region.state_dict())
+    with torch.no_grad():
+        latent = encoder(x.blocks - 128, x.prediction, x.importance, x.q, x.at)
+        torch.testing.assert_close(decoders(latent, x.prediction, x.q, x.at), x.blocks, atol=1e-2, rtol=0)
+
+
 def test_the_hard_gate_closes_channels() -> None:
     passed = open_channels(torch.tensor([[0.0], [0.5], [1.0]])).sum(1)
     assert passed.tolist() == [1, 10, 96]
@@ -105,7 +150,7 @@ def test_what_the_decoder_knows() -> None:
         for name, (a, b) in known.items()
         if not torch.equal(side_features("plate", a.q, a.modes, a.at), side_features("plate", b.q, b.modes, b.at))
     }
-    assert differing == {"gain", "mgfe-gain", "mgfe-told"}
+    assert differing == {"gain", "mgfe-gain", "mgfe-told", "mgfe-mirror"}
     nets, x = tiny("mgfe-told"), known["mgfe-told"]
     decoders = nets.synthesis["plate"]
     decoders.gain.knots.data[0] = 1.0  # at importance 0, and less of it up to 1/8
@@ -121,7 +166,7 @@ def test_the_gain_takes_larger_steps_outside() -> None:
     assert x.q.view(8, 12)[0, 0] == 6
 
 
-@pytest.mark.parametrize("name", ["mgfe", "gain", "hard", "mgfe-single", "mgfe-told"])
+@pytest.mark.parametrize("name", ["mgfe", "gain", "hard", "mgfe-single", "mgfe-told", "mgfe-mirror"])
 def test_bytes_decode_to_the_picture_that_was_measured(name: str) -> None:
     nets, tables, x = tiny(name), initial_tables(), photo(name, 0.4)
     data, zeros, pictures = encode(nets, tables, x, region().numpy())
@@ -135,10 +180,10 @@ def test_bytes_decode_to_the_picture_that_was_measured(name: str) -> None:
         shared = entropy.index.begin(known.before, side_features("plate", known.q, known.modes, at))
         symbols, values = torch.zeros(len(at), 96), torch.zeros(len(at), 96)
         for step in steps(at):
-            rows, index = step.selection, entropy.index(shared, symbols, step, at).numpy().astype(np.int64)
+            rows, index = step.selection, entropy.index(shared, symbols, step).numpy().astype(np.int64)
             found = np.zeros(index.shape, np.float32)
             found[index >= 1] = reader.read(index[index >= 1])
-            mean = entropy.mean(values, step_size(known.q).unsqueeze(1) / 16, step, at)
+            mean = entropy.mean(values, step_size(known.q).unsqueeze(1) / 16, step)
             symbols[rows, step.start : step.end] = torch.from_numpy(found)
             values[rows, step.start : step.end] = torch.from_numpy(found) + mean
         reader.finish()
@@ -149,13 +194,82 @@ def test_bytes_decode_to_the_picture_that_was_measured(name: str) -> None:
 def test_training_repeats_and_moves_what_sees_the_mask(folder: Path) -> None:
     crops = cut_crops(folder / "train", TINY.crops, seed=1)
     assert crops.shape == (8, 12, 12, 96)
-    first, again = (train(VARIANTS["mgfe"], crops, TINY, torch.eye(96), lambda _: None) for _ in range(2))
+    first, again = (train(MGFE, crops, TINY, folder / f"{k}.pt", report=quiet).trained() for k in range(2))
     assert first.loss == again.loss
     before, after = tiny("mgfe").state_dict(), first.nets.state_dict()
     assert all(torch.equal(value, again.nets.state_dict()[name]) for name, value in after.items())
     moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert "analysis.intra.analysis.linear_region.second.weight" in moved
     assert "synthesis.plate.inside.leave.weight" in moved
+
+
+def test_stopped_training_ends_in_the_same_weights(folder: Path) -> None:
+    crops = cut_crops(folder / "train", TINY.crops, seed=1)
+    path = folder / "stopped.pt"
+    begun = Training(MGFE, TINY, basis=basis_of(crops), data=data_mark(crops))
+    begun.advance(crops)
+    begun.save(path)
+    assert train(MGFE, crops, TINY, path, until=0.0, report=quiet).step == 1
+    resumed, whole = (train(MGFE, crops, TINY, each, report=quiet) for each in (path, folder / "whole.pt"))
+    assert resumed.done
+    assert resumed.usual_loss == whole.usual_loss
+    assert all(torch.equal(*pair) for pair in zip(resumed.parameters, whole.parameters, strict=True))
+    assert path.stat().st_size < 0.5 * (folder / "whole.pt").stat().st_size + 1e6  # the optimiser's part is gone
+
+
+def test_a_kept_training_must_be_the_same(folder: Path) -> None:
+    crops = cut_crops(folder / "train", TINY.crops, seed=1)
+    path = folder / "mgfe.pt"
+    train(MGFE, crops, TINY, path, report=quiet)
+    with pytest.raises(UsageError, match="other photos"):
+        train(MGFE, 255 - crops, TINY, path, report=quiet)
+    with pytest.raises(UsageError, match="another plan"):
+        train(MGFE, crops, replace(TINY, steps=4), path, report=quiet)
+    with pytest.raises(CodecError, match="not the training of gain"):
+        train(VARIANTS["gain"], crops, TINY, path, report=quiet)
+    path.write_bytes(b"no training")
+    with pytest.raises(CodecError, match=r"mgfe\.pt"):
+        train(MGFE, crops, TINY, path, report=quiet)
+
+
+def test_trained_apart_all_have_the_same_steps_and_are_only_measured_then(folder: Path) -> None:
+    said: list[str] = []
+    names = ("mgfe", "gain", "loss")
+    out = folder / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.bench.allocation.parallel.PACE_S", 0.1)
+        patch.setattr("pipeline.bench.allocation.parallel.SHARE", 0.001)
+        fleet = train_apart(folder / "train", out, plan=TINY, names=names, jobs=2, minutes=2, fit=True, report=quiet)
+    assert set(fleet.steps) == set(names)
+    assert len(set(fleet.steps.values())) == 1
+    assert fleet.plan.steps == fleet.steps["mgfe"]
+    assert sorted(path.name for path in out.iterdir()) == ["gain.pt", "loss.pt", "mgfe.pt"]
+    made = compare(folder / "none", folder / "coco", out, plan=fleet.plan, photos=1, names=names, report=said.append)
+    assert not any("step" in line for line in said)
+    assert set(made.measured) == set(names)
+
+
+def test_what_was_trained_on_other_photos_is_not_compared(folder: Path) -> None:
+    crops = cut_crops(folder / "train", TINY.crops, seed=1)
+    out = folder / "out"
+    out.mkdir()
+    for name, each in (("mgfe", crops), ("gain", 255 - crops)):
+        train(VARIANTS[name], each, TINY, out / f"{name}.pt", report=quiet)
+    with pytest.raises(UsageError, match="same photos"):
+        compare(folder / "none", folder / "coco", out, plan=TINY, photos=1, names=("mgfe", "gain"), report=quiet)
+
+
+def test_the_steps_fit_into_the_time() -> None:
+    assert fitting(0.1, 400, waves=1) == 3500
+    assert fitting(0.1, 400, waves=2) == 1750
+    assert fitting(10, 60, waves=1) == 5
+    assert fitting(10, -1, waves=1) == 1
+
+
+def test_a_bare_machine_can_train(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", BARE, folder], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "out" / "mgfe.pt").exists()
 
 
 def test_scenes_are_halved_and_need_both_inside_and_outside(folder: Path) -> None:
@@ -203,11 +317,14 @@ def test_surfaces_that_do_not_meet_say_nothing() -> None:
 
 
 def test_the_best_of_each_kind_are_compared() -> None:
-    rates = {"mgfe": 1.0, "raa": 0.9, "gain": 1.1, "soft": 0.8}
-    found = savings_of({name: Measured(1.0, 1.0, tuple(points(times))) for name, times in rates.items()}, resamples=2)
-    assert [(each.name, each.anchor) for each in found[:3]] == [(name, "mgfe") for name in ("raa", "gain", "soft")]
-    assert (found[3].name, found[3].anchor) == ("raa", "soft")
-    assert found[3].percent == pytest.approx(12.5)
+    rates = {"mgfe": 1.0, "raa": 0.9, "gain": 1.1, "soft": 0.8, "mgfe-mirror": 0.7, "mgfe-told": 0.75}
+    found = savings_of(
+        {name: Measured(1.0, 1.0, 0, tuple(points(times))) for name, times in rates.items()}, resamples=2
+    )
+    assert [(each.name, each.anchor) for each in found[:5]] == [(name, "mgfe") for name in list(rates)[1:]]
+    assert [(each.name, each.anchor) for each in found[5:]] == [("raa", "soft"), ("mgfe-mirror", "soft")]
+    assert found[5].percent == pytest.approx(12.5)
+    assert found[6].percent == pytest.approx(-12.5)
     assert common_level(found) == pytest.approx(30, abs=2)
 
 
@@ -247,3 +364,5 @@ def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [each["name"] for each in found["savings"]] == ["loss"]
     assert cv2.imread(str(folder / "out" / "allocation.png")) is not None
     assert run("--variants", "horse") == 2
+    assert run("--train-only") == 2
+    assert run("--jobs", 2) == 2

@@ -15,7 +15,8 @@ from pipeline.bench.chain import BATCH, CAMERA, as_video, by_stage, chain_times,
 from pipeline.bench.clip import Clip
 from pipeline.bench.run import Plan
 from pipeline.bench.sizes import at_sizes, parse_size
-from pipeline.bench.speed import STAGES, as_text, measure_activity, measure_speed, stages
+from pipeline.bench.speed import as_text, measure_activity, measure_speed, stages
+from pipeline.bench.stages import STAGES
 from pipeline.cli import call
 from pipeline.config import DetectorConfig
 from pipeline.errors import JobError, UsageError

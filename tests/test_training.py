@@ -102,10 +102,10 @@ def test_an_interrupt_waits_for_the_end_of_the_step(
         whole._one_step()
     real = loop.family_losses
 
-    def interrupted(*arguments: Any) -> Tensor:
+    def interrupted(*arguments: Any, **options: Any) -> Tensor:
         if made.step == 1:
             signal.raise_signal(signal.SIGINT)
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(loop, "family_losses", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -144,7 +144,7 @@ def test_an_odd_step_changes_nothing_and_is_counted(
     made = trainer(material, cut, tmp_path)
     made._one_step()
     before, sums, real = values(made).clone(), made._sums.clone(), loop.family_losses
-    monkeypatch.setattr(loop, "family_losses", lambda *arguments: real(*arguments) * torch.tensor([factor, 1, 1]))
+    monkeypatch.setattr(loop, "family_losses", lambda *all_, **most: real(*all_, **most) * torch.tensor([factor, 1, 1]))
     made._one_step()
     assert torch.equal(made._sums, sums)
     assert "skipped 1 (worst loss " in made._progress(2, 1.0)
@@ -188,9 +188,9 @@ def test_a_step_runs_in_full_precision_and_gives_settings_back(
 ) -> None:
     seen, real = [], loop.family_losses
 
-    def spied(*arguments: Any) -> Tensor:
+    def spied(*arguments: Any, **options: Any) -> Tensor:
         seen.append((tf32.fp32_precision, torch.is_autocast_enabled("cpu")))
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(loop, "family_losses", spied)
     trainer(material, cut, tmp_path)._one_step()

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.codec.model import CodecNets
 from pipeline.training.batches import CELLS, Batches, Picture, degrade
 from pipeline.training.data import CORE, CROP, Samples
+from pipeline.training.losses import draw_batch, family_losses
 from pipeline.training.regions import random_regions
 
 CPU = torch.device("cpu")
@@ -65,11 +67,12 @@ def test_a_batch_is_of_whole_samples_mirrored_or_not(samples: Samples) -> None:
         first, second, *_ = batches.draw()
         which = first.planes[1][:, 0, 0].long()
         left = bool(second.planes[0][0, 0, 0] > second.planes[0][0, 0, -1])
-        mirrored.add(not left)
-        sign = torch.tensor([1, 1 if left else -1])
+        down = bool(second.vectors[0, 0, 0, 0] > 0)
+        mirrored.add((down, left))
+        sign = torch.tensor([1 if down else -1, 1 if left else -1])
         assert torch.equal(second.vectors, (which + 1).view(-1, 1, 1, 1) * sign.expand(6, CORE // 8, CORE // 8, 2))
         assert not first.vectors.any()
-    assert mirrored == {True, False}
+    assert len(mirrored) == 4
 
 
 def test_chosen_samples_come_as_they_are(samples: Samples) -> None:
@@ -90,3 +93,23 @@ def test_degraded_references_get_closer_with_quality() -> None:
         for q in (20.0, 40.0, 60.0)
     ]
     assert errors[0] > errors[1] > errors[2]
+
+
+@pytest.mark.parametrize("family", ["intra", "inter"])
+def test_padded_positions_are_coded_as_those_without_padding(family: str) -> None:
+    torch.manual_seed(1)
+    rng = np.random.default_rng(1)
+    y = (
+        cv2.resize(rng.integers(0, 256, (40, 40, 12), np.uint8), (CROP, CROP))
+        .transpose(2, 0, 1)
+        .reshape(4, 3, CROP, CROP)
+    )
+    vectors = rng.integers(-8, 8, (4, 2, CORE // 8, CORE // 8, 2)).astype(np.int8)
+    batches = Batches(Samples(y, y[..., ::2, ::2], y[..., 1::2, ::2], vectors), batch=4, device=CPU, seed=3)
+    batch = draw_batch(batches, family, batches.draw(), batches.qualities(4))
+    nets = CodecNets(inter_channels=8, intra_channels=8, depth=(2, 1))
+    with torch.no_grad():
+        plain, padded, cut = (family_losses(nets, batch, most=most) for most in (None, 4 * 16 * 16, 40))
+    assert torch.allclose(plain[1:], padded[1:], rtol=1e-4)
+    assert torch.isfinite(cut).all()
+    assert (cut[1] > plain[1]) == (family == "inter")  # the forty that are worth most

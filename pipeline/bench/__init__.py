@@ -9,5 +9,7 @@
     results    all of it as JSON
     exhibits   crops and bits of a few points, `plots` draws them, `report` is the page
 
-`demo` reports on the demo run. `allocation/` trains and compares ways to tell an encoder where bits should go.
+`speed`, `chain` and `footprint` time one camera, `fleet` and `launches` many on one device; `stages` says by what,
+`clipfile` keeps a clip with its regions. `demo` reports on the demo run. `allocation/` trains and compares ways to tell
+an encoder where bits should go.
 """

@@ -12,11 +12,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from pipeline.bench.clip import Clip
+from pipeline.bench.clipfile import load_clip
 from pipeline.errors import JobError
-from pipeline.types import Frame, Masked, RoiMask
 
 FOVEA = "fovea"
 
@@ -35,23 +32,8 @@ class Footprint:
     first_s: float | None
 
 
-def save_clip(clip: Clip, path: Path) -> None:
-    """For `measure_footprint`."""
-    frames = [item.frame for item in clip.masked]
-    with path.open("wb") as file:
-        np.savez(
-            file,
-            y=np.stack([f.y for f in frames]),
-            u=np.stack([f.u for f in frames]),
-            v=np.stack([f.v for f in frames]),
-            pts_us=np.array([f.pts_us for f in frames]),
-            importance=np.stack([item.mask.importance for item in clip.masked]),
-            fps=np.array(clip.fps),
-        )
-
-
 def measure_footprint(codec: str, clip: Path, *, quality: float, gop_s: float) -> Footprint:
-    """In a new process. Raises JobError where it fails."""
+    """In a new process. `clip`: a file as `clipfile` writes it. Raises JobError where it fails."""
     command = [sys.executable, "-W", "ignore", "-m", "pipeline.bench.footprint", codec, str(clip), f"{quality}"]
     done = subprocess.run(
         [*command, f"{gop_s}"], capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -67,23 +49,12 @@ def _peak_mib() -> float:
     return int(text.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def _load(path: Path) -> Clip:
-    with np.load(path) as arrays:
-        y, u, v, pts, importance = (arrays[name] for name in ("y", "u", "v", "pts_us", "importance"))
-        fps = float(arrays["fps"])
-    masked = []
-    for n in range(len(y)):
-        frame = Frame(y[n], u[n], v[n], n, int(pts[n]), int(pts[n]))
-        masked.append(Masked(frame, RoiMask(importance[n] > 0, importance[n]), ()))
-    return Clip("footprint", tuple(masked), fps)
-
-
 def _ours(path: Path, quality: float, gop_s: float) -> Footprint:
     began = time.perf_counter()
     from pipeline.codec import Decoder, Encoder
 
     import_s, idle = time.perf_counter() - began, _peak_mib()
-    clip = _load(path)
+    clip = load_clip(path)
     held = sum(item.frame.nbytes for item in clip.masked) / 2**20
     began = time.perf_counter()
     encoder = Encoder(
@@ -103,7 +74,7 @@ def _theirs(name: str, path: Path, gop_s: float) -> Footprint:
     from pipeline.bench import opponents
 
     import_s, idle = time.perf_counter() - began, _peak_mib()
-    clip = _load(path)
+    clip = load_clip(path)
     held = sum(item.frame.nbytes for item in clip.masked) / 2**20
     opponent = opponents.OPPONENTS[name]
     attempt = opponents.Attempt(opponent.settings[len(opponent.settings) // 2], round(gop_s * clip.fps))

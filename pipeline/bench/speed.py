@@ -6,7 +6,6 @@ CPU seconds and ratios say more than seconds.
 
 from __future__ import annotations
 
-import cProfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,27 +16,12 @@ import numpy as np
 from pipeline.bench import opponents
 from pipeline.bench.clip import Clip, Coded
 from pipeline.bench.opponents import OPPONENTS, Attempt
-from pipeline.codec import Decoder, Encoder, layer, nets, rans
-from pipeline.codec.change import ChangeDetector, CleanScene
-from pipeline.codec.entropy import IndexNet, MeanNet
-from pipeline.codec.model import quantise
-from pipeline.codec.search import MotionSearch
+from pipeline.bench.stages import shares
+from pipeline.codec import Decoder, Encoder
 from pipeline.types import Frame, LayerName, Masked, Packet, RoiMask
 
 GOP_S = 2.0
 SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
-
-# Where the time of encoding goes: none of these calls another.
-STAGES: Mapping[str, tuple[Callable[..., object], ...]] = {
-    "change detection": (ChangeDetector.changed, ChangeDetector.differs, CleanScene.update),
-    "worth coding": (layer.cells_worth_coding,),
-    "motion search": (MotionSearch.choose,),
-    "prediction": (layer.predict,),
-    "analysis": (nets.Analysis.forward,),
-    "entropy model": (IndexNet.begin, IndexNet.forward, MeanNet.forward, quantise),
-    "entropy coding": (layer._write_side, rans.SymbolWriter.finish),
-    "synthesis": (nets.Synthesis.forward,),
-}
 
 Report = Callable[[str], None]
 
@@ -149,19 +133,7 @@ def _timed(codec: str, task: str, frames: int, work: Callable[[], object]) -> Ti
 
 def stages(clip: Clip, quality: float) -> dict[str, float]:
     """Share of the encoder's time in each of STAGES, by a profiler, and the rest."""
-    encoder, profile = _encoder(clip, quality), cProfile.Profile()
-    profile.runcall(_encoded, encoder, clip.masked)
-    profile.create_stats()
-    spent = {key: cumulative for key, (_, _, _, cumulative, _) in profile.stats.items()}
-    whole = spent[_key(_encoded)]
-    found = {name: sum(spent.get(_key(f), 0.0) for f in functions) / whole for name, functions in STAGES.items()}
-    return found | {"rest": 1 - sum(found.values())}
-
-
-def _key(function: Callable[..., object]) -> tuple[str, int, str]:
-    """As the profiler names it."""
-    code = getattr(function, "__wrapped__", function).__code__
-    return code.co_filename, code.co_firstlineno, code.co_name
+    return shares(partial(_encoded, _encoder(clip, quality), clip.masked))
 
 
 def measure_activity(clip: Clip, *, quality: float, shares: Sequence[float] = SHARES) -> Activity:

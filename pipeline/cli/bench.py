@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.fleet import fleet
 from pipeline.cli.output import Json, Threads, Value, aligned, build, choice, emit, listed, say
 from pipeline.cli.speed import ALL, DETECTORS, opponents_asked, speed
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.bench.allocation.training import Plan
     from pipeline.bench.bdrate import BdRate, Mean
     from pipeline.bench.results import ClipResult, Results
 
 QUALITIES = "30,45,60,75"
 PHOTO_QUALITIES = "15,30,45,60,75,90"
+MINUTES = "Stop after this long, with --train-only; without --steps, as many for each as fit."
 OPPONENTS = "x264-veryfast-zl,x265-medium,svt-av1-8"
 
 
@@ -28,6 +31,7 @@ def register(app: typer.Typer) -> None:
     bench.command("allocation")(allocation)
     bench.command("photos")(photos)
     bench.command("speed")(speed)
+    bench.command("fleet")(fleet)
     bench.command("detector")(detector)
     app.add_typer(bench, name="bench")
 
@@ -92,8 +96,13 @@ def rd(
 
 def allocation(
     images: Annotated[Path, typer.Option(help="A folder of photos to train on.")],
-    coco: Annotated[Path, typer.Option(help="Photos to measure on, with COCO's instances.json beside them.")],
     out: Annotated[Path, typer.Option(help="A directory for results; a run found there goes on.")],
+    coco: Annotated[
+        Path | None, typer.Option(help="Photos to measure on, with COCO's instances.json beside them.")
+    ] = None,
+    train_only: Annotated[bool, typer.Option("--train-only", help="Train in --out, measure later.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Variants trained at a time, with --train-only.")] = 1,
+    minutes: Annotated[float | None, typer.Option(min=0.1, help=MINUTES)] = None,
     variants: Annotated[
         list[str] | None, typer.Option(help="With commas or several times. Unless told: all of them.")
     ] = None,
@@ -105,10 +114,12 @@ def allocation(
 ) -> int:
     """Implicit against explicit bit allocation: same nets, data, steps and seed; trained and measured on photos, on the
     CPU."""
+    if train_only == (coco is not None):
+        raise UsageError("either --train-only, or --coco with photos to measure on")
+    if not train_only and (jobs > 1 or minutes is not None):
+        raise UsageError("--jobs and --minutes need --train-only")
     import torch
 
-    from pipeline.bench.allocation.exhibit import as_text, picture
-    from pipeline.bench.allocation.run import compare
     from pipeline.bench.allocation.training import Plan
     from pipeline.bench.allocation.variants import VARIANTS
 
@@ -118,12 +129,41 @@ def allocation(
     if threads is not None:
         torch.set_num_threads(threads)
     plan = Plan(seed=seed) if steps is None else Plan(seed=seed, steps=steps)
+    if coco is None:
+        fit = minutes is not None and steps is None
+        return _train_apart(images, out, plan, names, jobs=jobs, minutes=minutes, fit=fit, as_json=as_json)
+    from pipeline.bench.allocation.exhibit import as_text, picture
+    from pipeline.bench.allocation.run import compare
+
     made = compare(images, coco, out, plan=plan, photos=photos, names=names, report=say)
     (out / "allocation.png").write_bytes(picture(made))
     emit(
         {"out": str(out), "photos": len(made.photos), "savings": [asdict(each) for each in made.savings]},
         as_json=as_json,
         text="\n".join(aligned(as_text(made))),
+    )
+    return 0
+
+
+def _train_apart(
+    images: Path,
+    out: Path,
+    plan: Plan,
+    names: tuple[str, ...],
+    *,
+    jobs: int,
+    minutes: float | None,
+    fit: bool,
+    as_json: bool,
+) -> int:
+    from pipeline.bench.allocation.parallel import train_apart
+
+    made = train_apart(images, out, plan=plan, names=names, jobs=jobs, minutes=minutes, fit=fit, report=say)
+    rows = [[name, f"{done}/{made.plan.steps} steps"] for name, done in made.steps.items()]
+    emit(
+        {"out": str(out), "plan": asdict(made.plan), "steps": dict(made.steps)},
+        as_json=as_json,
+        text="\n".join(aligned(rows)),
     )
     return 0
 

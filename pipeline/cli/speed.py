@@ -152,7 +152,8 @@ def _chain(clip: Clip, plan: Plan, speed: Speed) -> dict[str, float]:
 
 
 def _footprints(clip: Clip, plan: Plan) -> list[Footprint]:
-    from pipeline.bench.footprint import FOVEA, measure_footprint, save_clip
+    from pipeline.bench.clipfile import save_clip
+    from pipeline.bench.footprint import FOVEA, measure_footprint
     from pipeline.bench.speed import GOP_S
 
     with TemporaryDirectory() as folder:

@@ -8,9 +8,14 @@ training too. Grids are (B, rows, cols, channels).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from pipeline.codec.entropy import Step
 
 LUMA, CHROMA = 64, 16
 SAMPLES = LUMA + 2 * CHROMA
@@ -18,6 +23,8 @@ SAMPLES = LUMA + 2 * CHROMA
 # A chroma sample counts 2/3 of a luma sample in the 6:1:1 measure ((1/16) / (6/64)); its root makes the blocks' plain
 # squared error that measure, so that one step size is right for every coefficient.
 CHROMA_WEIGHT = (2.0 / 3.0) ** 0.5
+
+Offsets = tuple[tuple[int, int], ...]  # (rows down, columns right), in positions
 
 
 def to_blocks(y: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -52,6 +59,9 @@ def to_planes(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return planes[0], planes[1], planes[2]
 
 
+_SPARSE = 4  # positions are few where a grid has so many times as many places
+
+
 class Positions:
     """Some latent positions of a batch of pictures.
 
@@ -60,11 +70,20 @@ class Positions:
 
     def __init__(self, chosen: Tensor) -> None:
         """`chosen` (B, rows, cols) bool."""
-        self.chosen = chosen
+        index = chosen.flatten().nonzero().squeeze(1)
+        self._set(chosen, index, dense=len(index) == chosen.numel())
+
+    def _set(self, chosen: Tensor, index: Tensor, *, dense: bool) -> None:
+        self.chosen, self.index = chosen, index
         self.batch, self.rows, self.cols = chosen.shape
-        self.index = chosen.flatten().nonzero().squeeze(1)
-        inside = self.index % (self.rows * self.cols)
+        inside = index % (self.rows * self.cols)
+        self.picture = index // (self.rows * self.cols)
         self.row, self.col = inside // self.cols, inside % self.cols
+        self._dense = dense  # then the list is the grid, and neither way copies
+        self.sparse = _SPARSE * len(self) < chosen.numel()  # then work goes from position to position
+        self._neighbours: dict[Offsets, Tensor] = {}
+        self._windows: dict[int, tuple[int, Tensor, Tensor]] = {}
+        self.steps: tuple[Step, ...] | None = None  # for `entropy.steps`
 
     @classmethod
     def of_cells(cls, cells: Tensor) -> Positions:
@@ -80,19 +99,128 @@ class Positions:
         return int(self.index.numel())
 
     def pick(self, grid: Tensor) -> Tensor:
-        """(B,rows,cols,C) -> (N,C)."""
-        return grid.reshape(-1, grid.shape[-1])[self.index]
+        """(B,rows,cols,C) -> (N,C); a view where all positions are chosen."""
+        flat = grid.reshape(-1, grid.shape[-1])
+        return flat if self._dense else flat.index_select(0, self.index)
 
     def spread(self, features: Tensor) -> Tensor:
-        """(N,C) -> (B,rows,cols,C), zero elsewhere."""
-        flat = features.new_zeros(self.batch * self.rows * self.cols, features.shape[1])
-        return flat.index_copy(0, self.index, features).view(self.batch, self.rows, self.cols, -1)
+        """(N,C) -> (B,rows,cols,C), zero elsewhere; a view where all positions are chosen."""
+        if not self._dense:
+            flat = features.new_zeros(self.batch * self.rows * self.cols, features.shape[1])
+            features = flat.index_copy(0, self.index, features)
+        return features.view(self.batch, self.rows, self.cols, features.shape[1])
+
+    def neighbours(self, offsets: Offsets) -> Tensor:
+        """(N,len(offsets)) int64: which of the positions lies there; N where none does, or where the grid ends."""
+        if offsets not in self._neighbours:
+            reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
+            padded = F.pad(self._numbers(), (reach,) * 4, value=len(self))
+            pitch = self.cols + 2 * reach
+            place = (self.picture * (self.rows + 2 * reach) + self.row + reach) * pitch + self.col + reach
+            places = torch.stack([place + (dy * pitch + dx) for dy, dx in offsets], dim=1)
+            self._neighbours[offsets] = padded.flatten()[places]
+        return self._neighbours[offsets]
+
+    def _numbers(self) -> Tensor:
+        """(B,rows,cols) int64: which of the N positions each place is, N where none is."""
+        number = self.index.new_full((self.chosen.numel(),), len(self))
+        number[self.index] = torch.arange(len(self), device=number.device)
+        return number.view_as(self.chosen)
+
+    def windows(self, size: int) -> tuple[int, Tensor, Tensor]:
+        """Squares of `size` places that hold a position: how many there are, and of each position which it is in and
+        where in it, both (N,)."""
+        if size not in self._windows:
+            down, across = -(-self.rows // size), -(-self.cols // size)
+            window = (self.picture * down + self.row // size) * across + self.col // size
+            held = self.index.new_zeros(self.batch * down * across).index_fill_(0, window, 1)
+            place = self.row % size * size + self.col % size
+            self._windows[size] = int(held.sum()), (held.cumsum(0) - 1)[window], place
+        return self._windows[size]
 
 
-def shifted(grid: Tensor, offsets: tuple[tuple[int, int], ...]) -> Tensor:
-    """Neighbours side by side: (B,rows,cols,C) -> (B,rows,cols,len(offsets),C), zero beyond the border."""
-    reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
-    _, rows, cols, _ = grid.shape
-    padded = F.pad(grid, (0, 0, reach, reach, reach, reach))
-    views = [padded[:, reach + dy : reach + dy + rows, reach + dx : reach + dx + cols] for dy, dx in offsets]
-    return torch.stack(views, dim=3)
+class PaddedPositions(Positions):
+    """Some positions in a list of a length that does not depend on how many they are, so that CUDA can record what is
+    done with them. The list ends in places that are not there: what is picked for them means nothing, and what they
+    spread goes nowhere.
+    """
+
+    def __init__(self, chosen: Tensor, index: Tensor) -> None:
+        """`index` (N,) int64: the places of `chosen` (B,rows,cols), ascending, then B*rows*cols."""
+        self._set(chosen, index, dense=False)
+        # Each picks from a place of its own: gradients that meet in one are added one after the other.
+        self._own = torch.arange(len(index), device=index.device)
+        self._source = torch.where(self.there, index, self._own)
+        self.picture = self.picture.clamp(max=self.batch - 1)
+
+    @property
+    def there(self) -> Tensor:
+        """(N,) bool: which places are there."""
+        return self.index < self.chosen.numel()
+
+    def pick(self, grid: Tensor) -> Tensor:
+        return grid.reshape(-1, grid.shape[-1]).index_select(0, self._source)
+
+    def spread(self, features: Tensor) -> Tensor:
+        size = self.chosen.numel()
+        flat = features.new_zeros(size + 1, features.shape[1])
+        return flat.index_copy(0, self.index, features)[:size].view(self.batch, self.rows, self.cols, -1)
+
+    def _numbers(self) -> Tensor:
+        size = self.chosen.numel()
+        number = self.index.new_full((size + 1,), len(self)).index_copy(0, self.index, self._own)
+        return number[:size].view_as(self.chosen)
+
+    def windows(self, size: int) -> tuple[int, Tensor, Tensor]:
+        """All of the grid, and more behind it for the places that are not there."""
+        down, across = -(-self.rows // size), -(-self.cols // size)
+        count, area = self.batch * down * across, size**2
+        window = (self.picture * down + self.row // size) * across + self.col // size
+        place = self.row % size * size + self.col % size
+        window = torch.where(self.there, window, count + self._own // area)
+        return count + -(-len(self) // area), window, torch.where(self.there, place, self._own % area)
+
+
+# The planes' parts of a block: samples, lines, and what holds a line of it in one piece.
+_PARTS = ((LUMA, 8, torch.int64), (CHROMA, 4, torch.int32), (CHROMA, 4, torch.int32))
+
+
+def blocks_at(planes: tuple[Tensor, Tensor, Tensor], at: Positions) -> Tensor:
+    """uint8 planes -> (N,96) float32: `at.pick(to_blocks(*planes))` without a look at the rest of the planes."""
+    parts = []
+    for plane, (_, size, line) in zip(planes, _PARTS, strict=True):
+        found = plane.view(line).view(-1, at.rows, size, at.cols)[at.picture, at.row, :, at.col]
+        parts.append(found.contiguous().view(torch.uint8))
+    return torch.cat(parts, dim=1).float()
+
+
+def put_blocks(planes: tuple[Tensor, Tensor, Tensor], at: Positions, blocks: Tensor) -> None:
+    """The inverse, in place, of `blocks` (N,96) uint8; all else stays."""
+    start = 0
+    for plane, (count, size, line) in zip(planes, _PARTS, strict=True):
+        lines = plane.view(line).view(-1, at.rows, size, at.cols)
+        lines[at.picture, at.row, :, at.col] = blocks[:, start : start + count].contiguous().view(line)
+        start += count
+
+
+def square_means(plane: Tensor, size: int) -> Tensor:
+    """(B,H,W) uint8 -> (B,H/size,W/size) float32, exactly; `size` a power of two up to 8. Pooling takes three times as
+    long."""
+    total, side = plane.short(), 1
+    while side < size:
+        total = total[:, ::2] + total[:, 1::2]
+        total = total[:, :, ::2] + total[:, :, 1::2]
+        side *= 2
+    return total.float() / size**2
+
+
+def around(features: Tensor, places: Tensor) -> Tensor:
+    """(N,C) features of positions -> (n,k,C) at `places` (n,k), of `Positions.neighbours`: zero at place N."""
+    padded = F.pad(features, (0, 0, 0, 1))
+    return padded.index_select(0, places.flatten()).view(*places.shape, features.shape[1])
+
+
+def sum_around(features: Tensor, places: Tensor) -> Tensor:
+    """(n,C): the sum of `around` over the k places, which is never held in full. For integers: the order of the
+    additions is nobody's promise."""
+    return F.embedding_bag(places, F.pad(features, (0, 0, 0, 1)), mode="sum")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.codec.blocks import square_means
 from pipeline.codec.state import Cells, Planes, cell_tensor, mix
 from pipeline.types import CELL
 
@@ -23,16 +24,12 @@ def _cell_max(values: Tensor) -> Tensor:
     return pooled[0, 0]
 
 
-def _means(plane: Tensor, size: int) -> Tensor:
-    return torch.nn.functional.avg_pool2d(plane[:, None].float(), size)[:, 0]
-
-
 Means = tuple[Tensor, Tensor, Tensor]
 
 
 def _block_means(picture: Planes) -> Means:
     """Means over 4x4 luma pixels and the 2x2 chroma samples under them."""
-    y, u, v = (_means(p, size) for p, size in zip(picture, (_BLOCK, _BLOCK // 2, _BLOCK // 2), strict=True))
+    y, u, v = (square_means(p, size) for p, size in zip(picture, (_BLOCK, _BLOCK // 2, _BLOCK // 2), strict=True))
     return y, u, v
 
 

@@ -19,7 +19,8 @@ from pipeline.types import Frame, Layer, LayerName, Packet, StreamInfo
 class Decoder:
     """Decodes one stream. Starts at a packet with a plate, or at any key frame after `set_plate`.
 
-    A frame decoded as `foreground` leaves the background waiting for the next key frame.
+    A frame decoded as `foreground` leaves the background waiting for the next key frame. A key frame may be given again
+    at once, as `full` after `foreground`: its foreground is there already.
 
     Raises CodecError when the stream's weights are missing, StreamError when a packet is not valid or its symbols are
     not those that were coded; decoding can go on at the next key frame.
@@ -44,12 +45,13 @@ class Decoder:
         self._ready = [False, False]  # each layer: a key frame was seen and nothing failed since
         self._held = False  # the background's plane shows what was last decoded on this plate
         self._index = -1
+        self._key: bytes | None = None  # the foreground of the packet decoded last, if that was a key frame
 
     def set_plate(self, plate: bytes) -> None:
         """Take a segment's plate; the next packet must be a key frame."""
         # Nothing in a packet says which plate it was coded on: after a damaged plate the old one must not serve.
         self._plate = self._unclean = None
-        self._ready, self._held = [False, False], False
+        self._ready, self._held, self._key = [False, False], False, None
         with torch.inference_mode(), full_precision(self._brain.device):
             self._plate, self._unclean = decode_plate(self._brain, self._geometry, plate)
 
@@ -76,9 +78,13 @@ class Decoder:
             raise StreamError(f"frame {packet.index}: no plate yet")
         if not packet.key and packet.index <= self._index:
             raise StreamError(f"frame {packet.index} does not follow frame {self._index}")
-        self._index = packet.index
-        foreground = self._layer(Layer.FOREGROUND, packet, packet.foreground)
-        foreground.restore(foreground.cells, self._plate)
+        before, self._index = self._index, packet.index
+        foreground = self._layers[Layer.FOREGROUND]
+        if not (packet.key and packet.index == before and packet.foreground == self._key):
+            self._key = None
+            self._layer(Layer.FOREGROUND, packet, packet.foreground)
+            foreground.restore(foreground.cells, self._plate)
+            self._key = packet.foreground if packet.key else None
         background = self._layers[Layer.BACKGROUND]
         if layer == "full":
             self._held = False

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.codec.blocks import Positions, shifted
+from pipeline.codec.blocks import Offsets, PaddedPositions, Positions, around, sum_around
 from pipeline.codec.nets import LATENT
 
 GROUPS = (8, 24, 48, 96)  # where each channel group ends
@@ -30,15 +30,14 @@ SIDE = 14  # integer side inputs a position, see `side_features`
 
 DIAGONAL = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 AXIAL = ((-1, 0), (1, 0), (0, -1), (0, 1))
-_RING = DIAGONAL + AXIAL
+RING = DIAGONAL + AXIAL
 
 
-def _far(offsets: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+def _far(offsets: Offsets) -> Offsets:
     return tuple((2 * dy, 2 * dx) for dy, dx in offsets)
 
 
 Belongs = Callable[[Tensor, Tensor], Tensor]
-Offsets = tuple[tuple[int, int], ...]
 
 # (condition on row and column, neighbours that are decoded by then). Each position belongs to exactly one phase.
 PHASES: tuple[tuple[Belongs, Offsets], ...] = (
@@ -60,13 +59,21 @@ def table_scale(index: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One coding step: channels `start:end` at the positions `rows` (indices into the N positions; None = all)."""
+    """One coding step: channels `start:end` at the positions `rows` (indices into the N positions; None = all) of n, of
+    which with padded positions those count that `mask` (N,) marks. `neighbours` (n,4 or 8): places of what is decoded
+    around them by then, see `Positions.neighbours`."""
 
     number: int
     start: int
     end: int
     rows: Tensor | None
-    offsets: tuple[tuple[int, int], ...]
+    neighbours: Tensor
+    mask: Tensor | None = None
+
+    @property
+    def phase(self) -> bool:
+        """Whether it is one of the pyramid's, which see the first channel group as far as it is decoded."""
+        return self.start == 0
 
     @property
     def selection(self) -> Tensor | slice:
@@ -74,13 +81,24 @@ class Step:
         return slice(None) if self.rows is None else self.rows
 
 
-def steps(at: Positions) -> Iterator[Step]:
+def steps(at: Positions) -> tuple[Step, ...]:
     """The order in which a layer's symbols are coded. Normative."""
+    if at.steps is None:
+        at.steps = tuple(_steps(at))
+    return at.steps
+
+
+def _steps(at: Positions) -> Iterator[Step]:
+    there = at.there if isinstance(at, PaddedPositions) else None
     for number, (belongs, offsets) in enumerate(PHASES):
-        rows = belongs(at.row, at.col).nonzero().squeeze(1)
-        yield Step(number, 0, GROUPS[0], rows, offsets)
+        belong = belongs(at.row, at.col)
+        if there is None:
+            rows = belong.nonzero().squeeze(1)
+            yield Step(number, 0, GROUPS[0], rows, at.neighbours(offsets)[rows])
+        else:
+            yield Step(number, 0, GROUPS[0], None, at.neighbours(offsets), belong & there)
     for i in range(1, len(GROUPS)):
-        yield Step(len(PHASES) + i - 1, GROUPS[i - 1], GROUPS[i], None, _RING)
+        yield Step(len(PHASES) + i - 1, GROUPS[i - 1], GROUPS[i], None, at.neighbours(RING), there)
 
 
 def _straight_through(exact: Tensor, smooth: Tensor) -> Tensor:
@@ -112,9 +130,13 @@ class IntegerLinear(nn.Module):
         return torch.round(self.bias * 64 * self.unit).clamp(-(2.0**20), 2.0**20)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = _straight_through(self.integer_weight() / self.unit, self.weight.clamp(-1, 1) * (127 / self.unit))
-        bias = _straight_through(self.integer_bias() / self.unit, self.bias * 64)
-        total = F.linear(x, weight, bias)  # multiples of 2^-shift: as exact as the integers themselves
+        # Everything is a multiple of 2^-shift, as exact as the integers themselves.
+        weight, bias = self.integer_weight() / self.unit, self.integer_bias() / self.unit
+        if not torch.is_grad_enabled():
+            return F.linear(x, weight, bias).floor_().clamp_(0, self.ceiling)
+        weight = _straight_through(weight, self.weight.clamp(-1, 1) * (127 / self.unit))
+        bias = _straight_through(bias, self.bias * 64)
+        total = F.linear(x, weight, bias)
         inside = total.clamp(0, self.ceiling)
         leaky = inside + 0.05 * (total - inside)  # a unit that saturates in training can still find its way back
         return _straight_through(total.detach().floor().clamp(0, self.ceiling), leaky)
@@ -138,25 +160,22 @@ class IndexNet(nn.Module):
 
     def magnitudes(self, symbols: Tensor) -> Tensor:
         """Integers of any size -> 0..255, as float32."""
-        return self.magnitude[symbols.abs().clamp(max=15).long()]
+        return self.magnitude.index_select(0, symbols.abs().clamp(max=15).int().flatten()).view_as(symbols)
 
     def begin(self, before: Tensor, side: Tensor) -> Tensor:
         """`before` (N,96) symbols of the last frame at the place, `side` (N,SIDE) 0..255 -> (N,48)."""
         return self.shared(torch.cat((self.magnitudes(before), side), dim=1))
 
-    def context(self, symbols: Tensor, step: Step, at: Positions) -> Tensor:
+    def context(self, symbols: Tensor, step: Step) -> Tensor:
         """What is decoded around each position of a step. `symbols` (N,96), zero where not yet decoded."""
-        known = self.magnitudes(symbols[:, : step.end if step.rows is not None else step.start])
-        around = shifted(at.spread(known), step.offsets).sum(3)
-        mean = at.pick(torch.floor(around / len(step.offsets)))  # 4 or 8 neighbours: exact
-        return mean if step.rows is not None else torch.cat((known, mean), dim=1)
+        known = self.magnitudes(symbols[:, : step.end if step.phase else step.start])
+        mean = torch.floor(sum_around(known, step.neighbours) / step.neighbours.shape[1])  # of 4 or 8: exact
+        return mean if step.phase else torch.cat((known, mean), dim=1)
 
-    def forward(self, shared: Tensor, symbols: Tensor, step: Step, at: Positions) -> Tensor:
+    def forward(self, shared: Tensor, symbols: Tensor, step: Step) -> Tensor:
         """-> (rows of the step, channels of the step) float32 holding integers."""
-        context = self.context(symbols, step, at)
-        if step.rows is not None:
-            shared, context = shared[step.rows], context[step.rows]
-        return self.out[step.number](self.hidden[step.number](torch.cat((shared, context), dim=1)))
+        context = self.context(symbols, step)
+        return self.out[step.number](self.hidden[step.number](torch.cat((shared[step.selection], context), dim=1)))
 
 
 class MeanNet(nn.Module):
@@ -167,7 +186,7 @@ class MeanNet(nn.Module):
         self.first, self.last = nn.ModuleList(), nn.ModuleList()
         for number in range(len(PHASES) + len(GROUPS) - 1):
             group = max(0, number - len(PHASES) + 1)
-            inputs = len(AXIAL) * GROUPS[0] if group == 0 else len(_RING) * GROUPS[0] + GROUPS[group - 1]
+            inputs = len(AXIAL) * GROUPS[0] if group == 0 else len(RING) * GROUPS[0] + GROUPS[group - 1]
             size = GROUPS[group] - (GROUPS[group - 1] if group else 0)
             self.first.append(nn.Linear(inputs, hidden))
             last = nn.Linear(hidden, size)
@@ -175,15 +194,14 @@ class MeanNet(nn.Module):
             nn.init.zeros_(last.bias)
             self.last.append(last)
 
-    def forward(self, latent: Tensor, scale: Tensor, step: Step, at: Positions) -> Tensor:
-        """`latent` (N,96) decoded so far, in steps; `scale` (N,1): the step in grey levels / 16 -> mean in steps."""
-        values = latent * scale
-        low = shifted(at.spread(values[:, : GROUPS[0]]), step.offsets)
-        context = at.pick(low.flatten(3))
-        if step.rows is None:
-            context = torch.cat((context, values[:, : step.start]), dim=1)
-        else:
-            context, scale = context[step.rows], scale[step.rows]
+    def forward(self, latent: Tensor, scale: Tensor, step: Step) -> Tensor:
+        """`latent` (N,96) decoded so far, in steps; `scale` (N,1), or (1,1) for all: the step in grey levels / 16 ->
+        mean in steps."""
+        values = latent[:, : step.end if step.phase else step.start] * scale
+        context = around(values[:, : GROUPS[0]], step.neighbours).flatten(1)
+        if not step.phase:
+            context = torch.cat((context, values), dim=1)
+        scale = scale if len(scale) == 1 else scale[step.selection]
         return self.last[step.number](F.gelu(self.first[step.number](context))) / scale
 
 

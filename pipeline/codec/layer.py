@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import SAMPLES, Positions, to_blocks, weighted
+from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, weighted
 from pipeline.codec.entropy import steps, table_scale
 from pipeline.codec.flags import read_flags, write_flags
 from pipeline.codec.maps import read_map, write_map
@@ -47,6 +47,7 @@ from pipeline.types import Layer
 
 HEADER = 2
 SYMBOL_LIMIT = 2047
+LITTLE = 0.002  # of its bits: for less a layer is not coded again
 MOST_SIDE = 20  # symbols of side information a cell: map, modes, vectors, flags
 FLAG_BITS = 2.0  # about what it takes to say that a position has symbols
 _ALL_STILL, _SAME_MAP, _RESERVED = 1, 16, 0xE0
@@ -115,7 +116,7 @@ def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, window: W
 
 def predict(state: LayerState, plate: Planes, modes: Modes, window: Window, at: Positions) -> Tensor:
     """(N,96): the layer's plane in place or moved, or the plate."""
-    prediction = at.pick(to_blocks(*window.of(state.plane)))
+    prediction = blocks_at(window.of(state.plane), at)
     row, col = at.row + 2 * window.top, at.col + 2 * window.left
     for mode, planes in ((MOVED, state.plane), (PLATE, plate)):
         chosen = (modes.mode == mode).nonzero().squeeze(1)
@@ -151,31 +152,31 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     """Encode one inter layer and commit it to the state.
 
     Positions are tried where a cheap estimate says that symbols pay; those whose symbols then took more bits than the
-    error that they removed is worth go without, and the rest is coded anew.
+    error that they removed is worth go without, and the rest is coded anew, from the same latents.
     """
     kind, window = _kind(state.layer), brain.window(job.cells)
     at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
     modes = _position_modes(job.vectors, job.cells, state, window, at)
     pictures = predict(state, plate, modes, window, at)
-    area = Area.cut(job, window, brain.device)
-    source, importance = at.pick(area.blocks), at.pick(area.importance)[:, 0]
+    source, around = blocks_at(window.of(job.picture), at), importance_of(job, window, brain.device)
+    importance = at.pick(around)[:, 0]
     before = _symbols(state, window)
 
-    def attempt(chosen: Tensor) -> tuple[Positions, Attempt]:
-        coded = at.select(chosen)
-        return coded, try_symbols(
-            brain, kind, coded, area, pictures[chosen], coded.pick(before), modes.select(chosen), job
-        )
+    def attempt(chosen: Tensor, coded: Positions, latent: Tensor) -> Attempt:
+        return code_latents(brain, kind, coded, latent, pictures[chosen], coded.pick(before), modes.select(chosen), job)
 
     chosen = _worth_coding(brain, kind, source - pictures, importance, job.q)
-    coded, tried = attempt(chosen)
+    coded = at.select(chosen)
+    latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q)
+    tried = attempt(chosen, coded, latent)
     paid = tried.paid(brain.tables, source[chosen], pictures[chosen], importance[chosen], job.q)
     if not bool(paid.all()):
         chosen = chosen.masked_scatter(chosen, paid)
-        coded, tried = attempt(chosen)
+        coded = at.select(chosen)
+        tried = attempt(chosen, coded, latent[paid])
     writer = SymbolWriter(brain.tables, brain.counts)
     flags = _write_side(writer, state, job, window, coded)
-    tried.write(writer)
+    writer.add(tried.rows, tried.coded)
     symbols, pictures[chosen] = tried.symbols, tried.pictures
     payload = close_payload(brain, writer, flags, job.q)
     mode, vector = job.vectors.mode, job.vectors.vector
@@ -208,7 +209,7 @@ def cells_worth_coding(
     if cells.any():
         window = brain.window(cells)
         at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
-        residual = at.pick(to_blocks(*window.of(picture))) - at.pick(to_blocks(*window.of(state.plane)))
+        residual = blocks_at(window.of(picture), at) - blocks_at(window.of(state.plane), at)
         counts = importance[window.cells].repeat(2, 0).repeat(2, 1)[at.chosen[0].cpu().numpy()]
         weight = torch.from_numpy(counts).to(brain.device)
         chosen = at.select(_worth_coding(brain, _kind(state.layer), residual, weight, q, least_bits)).chosen[0]
@@ -285,116 +286,125 @@ def close_payload(brain: Brain, writer: SymbolWriter, flags: int, q: int) -> byt
     return bytes((flags | zeros << 1, q)) + data
 
 
-@dataclass(frozen=True, slots=True)
-class Area:
-    """What the encoder sees of a window, (1,rows,cols,C) at positions: `blocks` (C 96) and `importance` (C 1)."""
-
-    blocks: Tensor
-    importance: Tensor
-
-    @classmethod
-    def cut(cls, job: Job, window: Window, device: torch.device) -> Area:
-        """Cells that are not coded take the mean importance of those that are, for the analysis would fade out towards
-        a border of unimportant cells."""
-        cells, importance = job.cells[window.cells], job.importance[window.cells]
-        filled = np.where(cells, importance, importance[cells].mean(dtype=np.float32))
-        fine = torch.from_numpy(filled).to(device).repeat_interleave(2, 0).repeat_interleave(2, 1)
-        return cls(to_blocks(*window.of(job.picture)), fine[None, ..., None])
+def importance_of(job: Job, window: Window, device: torch.device) -> Tensor:
+    """What the analysis sees of the importance in a window, (1,rows,cols,1) at positions. Cells that are not coded take
+    the mean importance of those that are, for the analysis would fade out towards a border of unimportant cells."""
+    cells, importance = job.cells[window.cells], job.importance[window.cells]
+    filled = np.where(cells, importance, importance[cells].mean(dtype=np.float32))
+    return torch.from_numpy(filled).to(device).repeat_interleave(2, 0).repeat_interleave(2, 1)[None, ..., None]
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """N positions coded but not yet written. `symbols` and `pictures` (N,96); `parts`, in coding order: of each symbol
-    the position (0..N-1), the row in the tables, and the symbol itself."""
+    """N positions coded but not yet written. `symbols` and `pictures` (N,96); of each symbol that is coded, in coding
+    order, (n,): the position (0..N-1), the row in the tables, and the symbol itself."""
 
     symbols: Tensor
     pictures: Tensor
-    parts: list[tuple[Ints, Ints, Ints]]
-
-    def write(self, writer: SymbolWriter) -> None:
-        for _, rows, symbols in self.parts:
-            writer.add(rows, symbols)
+    places: Ints
+    rows: Ints
+    coded: Ints
 
     def paid(self, tables: Tables, source: Tensor, prediction: Tensor, importance: Tensor, q: int) -> Tensor:
-        """(N,) bool: whether the error that the symbols of a position removed is worth their bits. `source` and
-        `prediction` (N,96) grey levels; `importance` (N,)."""
-        spent = np.full(len(self.symbols), FLAG_BITS)
-        for place, rows, symbols in self.parts:
-            spent += np.bincount(place, tables.costs(rows, symbols), minlength=len(spent))
+        """(N,) bool: whether the error that the symbols of a position removed is worth their bits; all of them, when
+        little would be won without those that are not. `source` and `prediction` (N,96) grey levels; `importance`
+        (N,)."""
+        spent = FLAG_BITS + np.bincount(self.places, tables.costs(self.rows, self.coded), minlength=len(self.symbols))
         bits = torch.from_numpy(spent).to(source.device)
         without, left = (
             weighted(source - shown).square().sum(1) for shown in (prediction, self.pictures.round().clamp(0, 255))
         )
         worth = LAMBDA / float(step_size(torch.tensor(q))) ** 2 * loss_weight(importance)
-        return worth * (without - left) > bits
+        loss = bits - worth * (without - left)
+        return (loss < 0) | (loss.clamp(min=0).sum() <= LITTLE * bits.sum())
 
 
-def try_symbols(
+def latents(
+    brain: Brain, kind: Kind, at: Positions, source: Tensor, prediction: Tensor, importance: Tensor, q: int
+) -> Tensor:
+    """What N positions have to say, in quantiser steps and not yet rounded, (N,96). `source` and `prediction` (N,96)
+    grey levels; `importance` (1,rows,cols,1)."""
+    if not len(at):
+        return torch.zeros_like(prediction)
+    nets = brain.nets
+    quality = torch.full((len(at),), float(q), device=brain.device)
+    synthesis = nets.synthesis_of(kind)
+    with torch.autocast(brain.device.type, torch.bfloat16, enabled=brain.bf16):
+        latent = nets.analysis_of(kind)(source - prediction, prediction, importance, quality, at)
+    if kind != "background":  # whose error counts less than its latent says: allocation is for the analysis to make
+        missed = weighted(source - synthesis(latent, prediction, quality, at))
+        latent = latent + synthesis.project(missed, quality)
+    return latent
+
+
+def code_latents(
     brain: Brain,
     kind: Kind,
     at: Positions,
-    area: Area,
+    latent: Tensor,
     prediction: Tensor,
     before: Tensor,
     modes: Modes,
     job: Job,
 ) -> Attempt:
-    """Analysis, quantisation and synthesis of N positions; `prediction`, `before` (N,96)."""
+    """Quantisation and synthesis of N positions; `latent`, `prediction`, `before` (N,96)."""
+    symbols, values = torch.zeros_like(latent), torch.zeros_like(latent)
+    if not len(at):
+        none = np.zeros(0, np.int64)
+        return Attempt(symbols, values, none, none, none)
     nets = brain.nets
     q = torch.full((len(at),), float(job.q), device=brain.device)
-    source, synthesis = at.pick(area.blocks), nets.synthesis_of(kind)
-    with torch.autocast(brain.device.type, torch.bfloat16, enabled=brain.bf16):
-        latent = nets.analysis_of(kind)(source - prediction, prediction, area.importance, q, at)
-    if kind != "background":  # whose error counts less than its latent says: allocation is for the analysis to make
-        missed = weighted(source - synthesis(latent, prediction, q, at))
-        latent = latent + synthesis.project(missed, q)
     entropy = nets.entropy_of(kind)
     shared = entropy.index.begin(before, side_features(kind, q, modes, at))
     scale = step_size(q).unsqueeze(1) / 16
-    symbols, values = torch.zeros_like(latent), torch.zeros_like(latent)
-    place = np.broadcast_to(np.arange(len(at))[:, None], latent.shape)
+    place = torch.arange(len(at), device=brain.device)
     parts = []
     for step in steps(at):
-        index, rows = entropy.index(shared, symbols, step, at), step.selection
-        mean = entropy.mean(values, scale, step, at)
+        index, rows = entropy.index(shared, symbols, step), step.selection
+        mean = entropy.mean(values, scale, step)
         coded = quantise(latent[rows, step.start : step.end] - mean, table_scale(index), job.thrift)
         coded = torch.where(index < 1, 0.0, coded.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))
         symbols[rows, step.start : step.end] = coded
         values[rows, step.start : step.end] = coded + mean
-        kept = (index >= 1).cpu().numpy()
-        here = place[rows if isinstance(rows, slice) else rows.cpu().numpy(), step.start : step.end]
-        numbers, found = index.cpu().numpy()[kept], coded.cpu().numpy()[kept]
-        parts.append((here[kept], numbers.astype(np.int64), found.astype(np.int64)))
-    return Attempt(symbols, synthesis(values, prediction, q, at), parts)
+        parts.append(torch.stack((place[rows, None].expand_as(index).float(), index, coded)).flatten(1))
+    places, numbers, found = torch.cat(parts, 1).cpu().numpy()
+    kept = numbers >= 1
+    written = (part[kept].astype(np.int64) for part in (places, numbers, found))
+    return Attempt(symbols, nets.synthesis_of(kind)(values, prediction, q, at), *written)
 
 
 def read_symbols(
     brain: Brain, kind: Kind, at: Positions, before: Tensor, modes: Modes, q: int, reader: SymbolReader
 ) -> Tensor:
     """The parse: integers only. (N,96) float32 holding integers."""
+    symbols = torch.zeros(len(at), SAMPLES, device=brain.device)
+    if not len(at):
+        return symbols
     entropy = brain.nets.entropy_of(kind)
     quality = torch.full((len(at),), float(q), device=brain.device)
     shared = entropy.index.begin(before, side_features(kind, quality, modes, at))
-    symbols = torch.zeros(len(at), SAMPLES, device=brain.device)
     for step in steps(at):
-        index, rows = entropy.index(shared, symbols, step, at), step.selection
+        index, rows = entropy.index(shared, symbols, step), step.selection
         numbers = index.cpu().numpy().astype(np.int64)
-        found = np.zeros(numbers.shape, np.float32)
-        found[numbers >= 1] = reader.read(numbers[numbers >= 1])
-        if found.size and np.abs(found).max() > SYMBOL_LIMIT:
+        found, coded = np.zeros(numbers.shape, np.float32), numbers >= 1
+        read = reader.read(numbers[coded])
+        if read.size and np.abs(read).max() > SYMBOL_LIMIT:
             raise StreamError("a latent symbol is out of range")
+        found[coded] = read
         symbols[rows, step.start : step.end] = torch.from_numpy(found).to(brain.device)
     return symbols
 
 
 def synthesise(brain: Brain, kind: Kind, at: Positions, symbols: Tensor, prediction: Tensor, q: int) -> Tensor:
     """Symbols to picture blocks (N,96): means, then the layer's decoder. Float32 throughout, for it writes a plane."""
+    if not len(at):
+        return prediction
     entropy = brain.nets.entropy_of(kind)
-    quality = torch.full((len(at),), float(q), device=brain.device)
+    quality = torch.full((1,), float(q), device=brain.device)
     scale = step_size(quality).unsqueeze(1) / 16
     values = torch.zeros_like(symbols)
     for step in steps(at):
-        mean = entropy.mean(values, scale, step, at)
+        mean = entropy.mean(values, scale, step)
         rows = step.selection
         values[rows, step.start : step.end] = symbols[rows, step.start : step.end] + mean
     return brain.nets.synthesis_of(kind)(values, prediction, quality, at)

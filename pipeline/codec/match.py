@@ -7,17 +7,21 @@ Everything runs on all cells at once, on any device.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.codec.blocks import square_means
 from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR
 
 _COARSE = 16  # pixels at half size, either way
 _FINE = 4  # pixels, either way
 _QUARTERS = 3  # quarter pixels, either way
 _REACH = 4  # pixels around a block that its interpolation needs
+_MARGIN = 2 * _COARSE // 16  # the same in cells
 _CHUNK = 512  # cells that are matched at a time: bounds the memory
 _LIMIT = (MAX_VECTOR - _QUARTERS) // 4 - _FINE  # pixels
 
@@ -33,59 +37,79 @@ class Matches:
 def match(current: Tensor, reference: Tensor, places: Tensor, last: Tensor, *, price: float) -> Matches:
     """Match cells at `places` (n,2) of the luma planes (1,H,W) uint8. `last` (n,2): vectors worth trying, quarter
     pixels. `price`: the squared error that a bit of vector is worth."""
-    halves = F.avg_pool2d(torch.stack((current, reference)).float(), 2)
     parts = [slice(first, first + _CHUNK) for first in range(0, len(places), _CHUNK)]
-    found = [_match(current, reference, halves, places[part], last[part], price) for part in parts]
+    found = [_match(current, reference, places[part], last[part], price) for part in parts]
     return Matches(torch.cat([m.whole for m in found]), torch.cat([m.own for m in found]))
 
 
-def _match(current: Tensor, reference: Tensor, halves: Tensor, places: Tensor, last: Tensor, price: float) -> Matches:
-    surface = _surface(_patches(halves[0], places * 8, 8), halves[1], places * 8, _COARSE)
-    surface = surface * 4 + price * _bits(_shifts(_COARSE, places.device) * 8)
+def _match(current: Tensor, reference: Tensor, places: Tensor, last: Tensor, price: float) -> Matches:
     blocks = _patches(current, _corners(places), 8)
-    starts = (2 * _best(surface, _COARSE), torch.round(last / 4).long(), torch.zeros_like(last))
-    errors, vectors = [], []
-    for start in starts:
-        start = start.clamp(-_LIMIT, _LIMIT)
-        surface = _surface(blocks, reference, _corners(places, start), _FINE).view(len(places), 4, -1)
-        bits = price * _bits((start[:, None] + _shifts(_FINE, places.device)) * 4)
-        both = torch.cat((surface.sum(1, keepdim=True) + bits[:, None], surface + bits[:, None]), 1)
-        errors.append(both.amin(2))
-        vectors.append(start[:, None] + _best(both, _FINE))
-    chosen = torch.stack(errors).argmin(0)  # (n,5): of the cell, then of its blocks
-    vector = torch.stack(vectors).gather(0, chosen[None, :, :, None].expand(1, -1, -1, 2))[0]
+    coarse, last = _coarse(current, reference, places, price), torch.round(last / 4).long()
+    starts = torch.stack((coarse, last, torch.zeros_like(last))).clamp(-_LIMIT, _LIMIT)
+    new = torch.ones(starts.shape[:2], dtype=torch.bool, device=places.device)  # the same start is tried once
+    new[1] = (starts[1] != starts[0]).any(-1)
+    new[2] = (starts[2] != starts[0]).any(-1) & (starts[2] != starts[1]).any(-1)
+    cell, start = new.nonzero()[:, 1], starts[new]
+    surface = _surface(blocks.view(-1, 4, 8, 8)[cell].flatten(0, 1), reference, _corners(places[cell], start), _FINE)
+    surface = surface.view(len(cell), 4, -1)
+    bits = price * _bits((start[:, None] + _shifts(_FINE, places.device)) * 4)
+    both = torch.cat((surface.sum(1, keepdim=True) + bits[:, None], surface + bits[:, None]), 1)
+    errors = both.new_full((*new.shape, 5), torch.inf)
+    vectors = starts[:, :, None].repeat(1, 1, 5, 1)
+    errors[new], vectors[new] = both.amin(2), start[:, None] + _best(both, _FINE)
+    chosen = errors.argmin(0)  # (n,5): of the cell, then of its blocks
+    vector = vectors.gather(0, chosen[None, :, :, None].expand(1, -1, -1, 2))[0]
     return _between_pixels(blocks, reference, places, vector, price)
+
+
+def _coarse(current: Tensor, reference: Tensor, places: Tensor, price: float) -> Tensor:
+    """(n,2) even pixels: where each cell lies, found at half size."""
+    top, left = ((places.amin(0) - _MARGIN).clamp(min=0) * 16).tolist()
+    bottom, right = ((places.amax(0) + 1 + _MARGIN) * 16).tolist()
+    halves = [square_means(plane[:, top:bottom, left:right], 2) for plane in (current, reference)]
+    corner = places * 8 - torch.tensor((top // 2, left // 2), device=places.device)
+    surface = _surface(_patches(halves[0], corner, 8), halves[1], corner, _COARSE)
+    return 2 * _best(surface * 4 + price * _bits(_shifts(_COARSE, places.device) * 8), _COARSE)
 
 
 def _between_pixels(blocks: Tensor, reference: Tensor, places: Tensor, vector: Tensor, price: float) -> Matches:
     """From whole pixels (n,5,2) to halves to quarters, of a cell and its blocks."""
-    both = torch.stack((vector[:, :1].expand(-1, 4, -1), vector[:, 1:]))  # (2,n,4,2)
-    corner = _corners(places).view(-1, 4, 2) + both
-    area = _patches(reference, corner.reshape(-1, 2) - _REACH, 8 + 2 * _REACH)
-    filters, around = _filters(reference.device), _shifts(1, places.device)
-    share = torch.tensor((0.25, 1.0), device=area.device).view(2, 1, 1, 1)  # of a vector's bits
-    part = torch.zeros_like(both)
+    fine = 4 * torch.stack((vector[:, :1].expand(-1, 4, -1), vector[:, 1:]))  # (2,n,4,2)
+    corner, around = _corners(places), _shifts(1, places.device)
+    share = torch.tensor((0.25, 1.0), device=fine.device).view(2, 1, 1, 1)  # of a vector's bits
     for size in (2, 1):
-        shift = part[..., None] + size * torch.arange(-1, 2, device=part.device)
-        down, across = filters[shift + _QUARTERS].flatten(-3, -2).view(-1, 2, 24, 8 + 2 * _REACH).unbind(1)
-        moved = (down @ area @ across.mT).view(2, -1, 4, 3, 8, 3, 8)
-        error = (moved - blocks.view(-1, 4, 1, 8, 1, 8)).square().sum((4, 6)).flatten(3)
-        error += price * share * _bits((4 * both + part)[..., None, :] + size * around)
+        error = torch.empty(*fine.shape[:3], 9, device=fine.device)
+        error[0] = _errors(blocks, reference, corner, fine[0].flatten(0, 1), size).view_as(error[0])
+        own = (fine[1] != fine[0]).any(-1)  # most blocks move as their cell does
+        error[1] = error[0]
+        error[1][own] = _errors(blocks[own.flatten()], reference, corner[own.flatten()], fine[1][own], size)
+        error += price * share * _bits(fine[..., None, :] + size * around)
         best = torch.cat((_best(error[:1].sum(2, keepdim=True), 1).expand(-1, -1, 4, -1), _best(error[1:], 1)))
-        part = part + size * best
-    fine = 4 * both + part
+        fine = fine + size * best
     return Matches(fine[0, :, 0], fine[1])
 
 
-def _filters(device: torch.device) -> Tensor:
-    """(2 _QUARTERS + 1, 8, 8 + 2 _REACH): eight samples at each shift by quarters, from those around."""
+def _errors(blocks: Tensor, reference: Tensor, corner: Tensor, vector: Tensor, size: int) -> Tensor:
+    """Squared errors (m,9) of blocks (m,8,8) at `corner` (m,2), moved by `vector` (m,2) quarter pixels and by up to one
+    `size` more either way."""
+    whole = torch.div(vector + 2, 4, rounding_mode="floor")
+    area = _patches(reference, corner + whole - _REACH, 8 + 2 * _REACH)
+    down, across = (_filters(size, area.device).index_select(0, part) for part in (vector - 4 * whole + 2).unbind(1))
+    moved = (down @ area @ across.mT).view(-1, 3, 8, 3, 8)
+    return F.mse_loss(moved, blocks[:, None, :, None].expand_as(moved), reduction="none").sum((2, 4)).flatten(1)
+
+
+@lru_cache
+def _filters(size: int, device: torch.device) -> Tensor:
+    """(4, 24, 8 + 2 _REACH): eight samples at each of three shifts, `size` quarters apart, around a shift of -2 to 1
+    quarters, from the samples around."""
     taps = LUMA_TAPS.shape[1]
-    filters = torch.zeros(2 * _QUARTERS + 1, 8, 8 + 2 * _REACH)
-    for shift in range(-_QUARTERS, _QUARTERS + 1):
-        for k in range(8):
-            first = k + shift // 4 + _REACH - (taps // 2 - 1)
-            filters[shift + _QUARTERS, k, first : first + taps] = LUMA_TAPS[shift % 4] / 64
-    return filters.to(device)
+    filters = torch.zeros(4, 3, 8, 8 + 2 * _REACH)
+    for row, step, k in product(range(4), range(3), range(8)):
+        shift = row - 2 + size * (step - 1)
+        first = k + shift // 4 + _REACH - (taps // 2 - 1)
+        filters[row, step, k, first : first + taps] = LUMA_TAPS[shift % 4] / 64
+    return filters.flatten(1, 2).to(device)
 
 
 def _corners(places: Tensor, start: Tensor | None = None) -> Tensor:
@@ -100,6 +124,7 @@ def _bits(vector: Tensor) -> Tensor:
     return (2 * torch.log2(1 + vector.abs().float())).sum(-1)
 
 
+@lru_cache
 def _shifts(reach: int, device: torch.device) -> Tensor:
     """All shifts of up to `reach`, ((2 reach + 1)^2, 2), row by row."""
     span = torch.arange(-reach, reach + 1, device=device)
@@ -115,10 +140,26 @@ def _best(surface: Tensor, reach: int) -> Tensor:
 
 def _patches(plane: Tensor, corner: Tensor, size: int) -> Tensor:
     """Squares of a plane (1,H,W) at corners (m,2) -> (m,size,size) float32; the edge sample repeats."""
+    last = torch.tensor(plane.shape[1:], device=plane.device) - size
+    inside = ((corner >= 0) & (corner <= last)).all(1)
+    if bool(inside.all()):
+        return _inner_patches(plane, corner, size).float()
+    found = plane.new_empty(len(corner), size, size)
+    if bool(inside.any()):
+        found[inside] = _inner_patches(plane, corner[inside], size)
     span = torch.arange(size, device=plane.device)
-    rows = (corner[:, :1] + span).clamp(0, plane.shape[1] - 1)
-    cols = (corner[:, 1:] + span).clamp(0, plane.shape[2] - 1)
-    return plane[0, rows[:, :, None], cols[:, None, :]].float()
+    rows = (corner[~inside, :1] + span).clamp(0, plane.shape[1] - 1)
+    cols = (corner[~inside, 1:] + span).clamp(0, plane.shape[2] - 1)
+    found[~inside] = plane[0, rows[:, :, None], cols[:, None, :]]
+    return found.float()
+
+
+def _inner_patches(plane: Tensor, corner: Tensor, size: int) -> Tensor:
+    """`_patches` that lie within the plane, in its own dtype."""
+    every = plane[0].unfold(0, size, 1).unfold(1, size, 1)
+    if plane.device.type == "cpu":  # NumPy copies line by line, torch sample by sample: three times as long
+        return torch.from_numpy(every.numpy()[corner[:, 0].numpy(), corner[:, 1].numpy()])
+    return every[corner[:, 0], corner[:, 1]]
 
 
 def _eights(values: Tensor, axis: int) -> Tensor:

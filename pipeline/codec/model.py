@@ -6,6 +6,7 @@ One analysis serves foreground and background, two decoders reconstruct them; th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.codec.blocks import Positions, weighted
-from pipeline.codec.entropy import SIDE, IndexNet, MeanNet, logistic_bits, steps, table_scale
+from pipeline.codec.entropy import RING, SIDE, IndexNet, MeanNet, Step, logistic_bits, steps, table_scale
 from pipeline.codec.nets import Analysis, Enhancement, Synthesis, step_size
 
 Kind = Literal["plate", "foreground", "background"]
@@ -70,9 +71,8 @@ def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
 
 def _neighbours(at: Positions) -> Tensor:
     """How many of the eight positions around each are coded too."""
-    chosen = at.chosen.float()[:, None]
-    around = torch.nn.functional.conv2d(chosen, chosen.new_ones(1, 1, 3, 3), padding=1) - chosen
-    return around.flatten()[at.index]
+    # Added up, not convolved: cuDNN may choose a convolution by Winograd or FFT, which rounds what must be an integer.
+    return (at.neighbours(RING) < len(at)).sum(1)
 
 
 class EntropyModel(nn.Module):
@@ -90,29 +90,30 @@ def family_of(kind: Kind) -> str:
 
 
 class CodecNets(nn.Module):
-    """The codec's parameters."""
+    """The codec's parameters. `depth` counts the blocks of analysis and synthesis, `intra_depth` those of plates."""
 
     def __init__(
         self,
         *,
         inter_channels: int = 96,
         intra_channels: int = 128,
-        depth: tuple[int, int] = (3, 4),
+        depth: Sequence[int] = (3, 4),
+        intra_depth: Sequence[int] | None = None,
         enhancement: Enhancement = "mgfe",
     ) -> None:
         super().__init__()
-        analysis_depth, synthesis_depth = depth
+        intra_depth = depth if intra_depth is None else intra_depth
         self.analysis = nn.ModuleDict(
             {
-                "intra": Analysis(intra_channels, analysis_depth, enhancement=enhancement),
-                "inter": Analysis(inter_channels, analysis_depth, enhancement=enhancement),
+                "intra": Analysis(intra_channels, intra_depth[0], enhancement=enhancement),
+                "inter": Analysis(inter_channels, depth[0], enhancement=enhancement),
             }
         )
         self.synthesis = nn.ModuleDict(
             {
-                "plate": Synthesis(intra_channels, synthesis_depth),
-                "foreground": Synthesis(inter_channels, synthesis_depth),
-                "background": Synthesis(inter_channels, synthesis_depth),
+                "plate": Synthesis(intra_channels, intra_depth[1]),
+                "foreground": Synthesis(inter_channels, depth[1]),
+                "background": Synthesis(inter_channels, depth[1]),
             }
         )
         self.entropy = nn.ModuleDict({"intra": EntropyModel(), "inter": EntropyModel()})
@@ -165,13 +166,18 @@ def worth_coding(
     `residual` (N,96), its principal components `basis`, `step` (N,) of the quantiser, `weight` (N,) of the error. A
     position is coded when that saves more than `least_bits`.
     """
-    return _error_and_saving(residual, basis, step, weight)[1] > least_bits
+    return saving(residual, basis, step, weight) > least_bits
+
+
+def saving(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Tensor:
+    """How many bits of a residual's error coding it saves, beyond what it costs, (N,). Shapes as `worth_coding`."""
+    return _error_and_saving(residual, basis, step, weight)[1]
 
 
 def residual_cost(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Tensor:
     """What a residual costs in bits (N,), error included, coded where that is worth it. Shapes as `worth_coding`."""
-    error, saving = _error_and_saving(residual, basis, step, weight)
-    return error - torch.where(saving > LEAST_BITS, saving, 0.0)
+    error, saved = _error_and_saving(residual, basis, step, weight)
+    return error - torch.where(saved > LEAST_BITS, saved, 0.0)
 
 
 def _error_and_saving(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -200,6 +206,13 @@ def quantise(values: Tensor, scale: Tensor, strength: float = 1.0) -> Tensor:
     return torch.where(cost_lower < cost_nearest, lower, nearest)
 
 
+def _added(total: Tensor, part: Tensor, step: Step) -> Tensor:
+    """`total` (N,...) plus what a step found for its positions."""
+    if step.mask is not None:
+        part = torch.where(step.mask.view(-1, *(1,) * (part.dim() - 1)), part, 0.0)
+    return total + part if step.rows is None else total.index_add(0, step.rows, part)
+
+
 def train_layer(nets: CodecNets, x: LayerInput) -> LayerLoss:
     """A layer through analysis, quantisation and synthesis, differentiable.
 
@@ -220,8 +233,8 @@ def train_layer(nets: CodecNets, x: LayerInput) -> LayerLoss:
             rows = step.selection
             if step.rows is not None and step.rows.numel() == 0:
                 continue
-            index = entropy.index(shared, symbols, step, x.at)
-            mean = entropy.mean(latent, scale_of_step, step, x.at)
+            index = entropy.index(shared, symbols, step)
+            mean = entropy.mean(latent, scale_of_step, step)
             centred = latent_in[rows, step.start : step.end] - mean
             scale = table_scale(index)
             with torch.no_grad():
@@ -232,11 +245,10 @@ def train_layer(nets: CodecNets, x: LayerInput) -> LayerLoss:
             step_bits = logistic_bits(coded, scale).sum(1)
             step_smooth = logistic_bits(noisy, scale.detach()).sum(1)
             through = coded + centred - centred.detach() + mean
-            place = torch.arange(len(x.at), device=latent.device) if step.rows is None else step.rows
             pad = (step.start, latent.shape[1] - step.end)
-            latent = latent.index_add(0, place, nn.functional.pad(through, pad))
-            symbols = symbols.index_add(0, place, nn.functional.pad(coded, pad))
-            bits = bits.index_add(0, place, step_bits)
-            smooth = smooth.index_add(0, place, step_smooth)
+            latent = _added(latent, nn.functional.pad(through, pad), step)
+            symbols = _added(symbols, nn.functional.pad(coded, pad), step)
+            bits = _added(bits, step_bits, step)
+            smooth = _added(smooth, step_smooth, step)
     pictures = nets.synthesis_of(x.kind)(latent, x.prediction, x.q, x.at)
     return LayerLoss(pictures, symbols, bits, smooth)

@@ -7,6 +7,8 @@ so float32 holds it exactly on any device.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -36,23 +38,29 @@ def _interpolate(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size
     fractions, length = taps.shape
     reach = length // 2 - 1
     _, height, width = plane.shape
-    span = torch.arange(size + length - 1, device=plane.device) - reach
-    rows = (torch.div(top, fractions, rounding_mode="floor")[:, None] + span).clamp(0, height - 1)
-    cols = (torch.div(left, fractions, rounding_mode="floor")[:, None] + span).clamp(0, width - 1)
-    patch = plane[picture[:, None, None], rows[:, :, None], cols[:, None, :]].float()
-    taps = taps.to(plane.device)
-    across = taps[left % fractions]
-    down = taps[top % fractions]
-    lines = _filter(patch, across, size, axis=2)
-    blocks = _filter(lines, down, size, axis=1)
-    return torch.floor((blocks + 2048) / 4096).clamp(0, 255).flatten(1)
+    span = torch.arange(size + length - 1, device=plane.device)[:, None] - reach
+    rows = (torch.div(top, fractions, rounding_mode="floor") + span).clamp(0, height - 1)
+    cols = (torch.div(left, fractions, rounding_mode="floor") + span).clamp(0, width - 1)
+    # Blocks lie along the last axis, the one that vector units run over: their own taps then cost nothing.
+    place = (picture * height + rows)[:, None] * width + cols
+    patch = plane.reshape(-1).index_select(0, place.flatten()).view(place.shape).float()
+    taps = _on(plane.device, taps).T
+    lines = _filter(patch, taps[:, left % fractions], size, axis=1)
+    blocks = _filter(lines, taps[:, top % fractions], size, axis=0)
+    return torch.floor((blocks + 2048) / 4096).clamp(0, 255).flatten(0, 1).T.contiguous()
+
+
+@cache
+def _on(device: torch.device, taps: Tensor) -> Tensor:
+    """Taps on a device, brought there once: the host waits for all that is under way whenever it sends something."""
+    return taps.to(device)
 
 
 def _filter(samples: Tensor, taps: Tensor, size: int, *, axis: int) -> Tensor:
-    """Each block's own taps (N,length) along an axis of (N,rows,cols) -> `size` samples on that axis."""
-    total = samples.narrow(axis, 0, size) * taps[:, 0, None, None]
-    for k in range(1, taps.shape[1]):
-        total.addcmul_(samples.narrow(axis, k, size), taps[:, k, None, None])
+    """Each block's own taps (length,N) along an axis of (rows,cols,N) -> `size` samples on that axis."""
+    total = samples.narrow(axis, 0, size) * taps[0]
+    for k in range(1, len(taps)):
+        total.addcmul_(samples.narrow(axis, k, size), taps[k])
     return total
 
 

@@ -19,11 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.codec.blocks import SAMPLES, Positions, unweighted, weighted
+from pipeline.codec.blocks import SAMPLES, Positions, around, unweighted, weighted
 
 LATENT = SAMPLES
 QUALITIES = 64  # integer quality steps, 12 to the octave
 Enhancement = Literal["mgfe", "raa", "fsca", "none"]
+
+
+# What a gated pair multiplies at most. Usual values are below 5, rare ones 20; without a limit a picture unlike all
+# before sends them, squared from block to block, to infinity.
+_LOUDEST = 16.0
 
 
 def step_size(q: Tensor) -> Tensor:
@@ -47,10 +52,12 @@ class Curve(nn.Module):
     def forward(self, q: Tensor) -> Tensor:
         """(N,) -> (N, channels)."""
         place = q.float() * (8.0 / (QUALITIES - 1))
-        low = place.floor().clamp(0, 7)
-        part = (place - low).unsqueeze(1)
-        index = low.long()
-        return self.knots[index] * (1 - part) + self.knots[index + 1] * part
+        share = (1 - (place[:, None] - torch.arange(9.0, device=q.device)).abs()).clamp(min=0)
+        with torch.autocast(q.device.type, enabled=False):  # gains and what undoes them are no place for bf16
+            return share @ self.knots
+
+
+_SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
 
 class SpatialMix(nn.Module):
@@ -61,6 +68,12 @@ class SpatialMix(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, features: Tensor, at: Positions) -> Tensor:
+        if at.sparse:  # the same sums on squares around the positions
+            squares = (
+                around(features, at.neighbours(_SQUARE)).view(len(at), 3, 3, features.shape[1]).permute(0, 3, 1, 2)
+            )
+            conv = self.conv
+            return F.conv2d(squares, conv.weight, conv.bias, groups=conv.groups).flatten(1)
         grid = at.spread(features).permute(0, 3, 1, 2)  # NHWC memory seen as NCHW: channels-last without a copy
         return at.pick(self.conv(grid).permute(0, 2, 3, 1))
 
@@ -79,10 +92,15 @@ class Block(nn.Module):
             nn.init.normal_(layer.weight, std=0.3 / math.sqrt(channels))
             nn.init.zeros_(layer.bias)
 
+    def pass_through(self) -> None:
+        """Begin without effect: a block that is put behind trained ones."""
+        _zero(self.leave)
+        _zero(self.narrow)
+
     def forward(self, x: Tensor, at: Positions) -> Tensor:
         x = x + self.leave(self.mix(F.leaky_relu(self.enter(x), 0.1), at))
         gate, value = self.widen(x).chunk(2, dim=1)
-        return x + self.narrow(F.relu(gate) * value)
+        return x + self.narrow(gate.clamp(0, _LOUDEST) * value.clamp(-_LOUDEST, _LOUDEST))
 
 
 class RegionAttention(nn.Module):
@@ -99,6 +117,10 @@ class RegionAttention(nn.Module):
         """`importance` (B,rows,cols,1) in 0..1 at latent resolution -> gates (N,channels)."""
         # The edge repeats, so that a window cut out of a map sees no border where there is none.
         padded = F.pad(importance.permute(0, 3, 1, 2), (2, 2, 2, 2), mode="replicate")
+        if at.sparse:  # the same sums on squares around the positions
+            squares = padded[:, 0].unfold(1, 5, 1).unfold(2, 5, 1)[at.picture, at.row, at.col]
+            inner = F.leaky_relu(self.first(squares[:, None]), 0.1)
+            return 2 * torch.sigmoid(F.linear(inner.flatten(1), self.second.weight.flatten(1), self.second.bias))
         inner = F.leaky_relu(self.first(padded), 0.1)
         return 2 * torch.sigmoid(at.pick(self.second(inner).permute(0, 2, 3, 1)))
 
@@ -124,15 +146,11 @@ class FrequencySpatialAttention(nn.Module):
         self.out = _zero(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor, at: Positions) -> Tensor:
-        n = self.WINDOW
-        pad_rows, pad_cols = -at.rows % n, -at.cols % n
-        grid = F.pad(at.spread(x), (0, 0, 0, pad_cols, 0, pad_rows))
-        b, rows, cols, c = grid.shape
-        windows = grid.view(b, rows // n, n, cols // n, n, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, n * n, c)
+        count, window, place = at.windows(self.WINDOW)
+        windows = x.new_zeros(count, self.WINDOW**2, x.shape[1]).index_put((window, place), x)
         dct = self.dct.to(x.dtype)
         spectrum = (dct @ windows) * (2 * torch.sigmoid(self.frequency_gate)).to(x.dtype)
-        back = (dct.T @ spectrum).view(b, rows // n, cols // n, n, n, c).permute(0, 1, 3, 2, 4, 5)
-        frequency = at.pick(back.reshape(b, rows, cols, c)[:, : at.rows, : at.cols])
+        frequency = (dct.T @ spectrum)[window, place]
         spatial = x * torch.sigmoid(self.spatial_gate(x, at))
         fused = frequency * torch.sigmoid(self.fuse_spatial(spatial)) + spatial * torch.sigmoid(
             self.fuse_frequency(frequency)
@@ -190,7 +208,7 @@ class Synthesis(nn.Module):
         self.gain = Curve(LATENT)
 
     def forward(self, latent: Tensor, prediction: Tensor, q: Tensor, at: Positions) -> Tensor:
-        """`latent` (N,96) in quantiser steps, `prediction` (N,96) grey levels, `q` (N,) -> (N,96)."""
+        """`latent` (N,96) in quantiser steps, `prediction` (N,96) grey levels, `q` (N,), or (1,) for all -> (N,96)."""
         values = latent * torch.exp(self.gain(q)) * step_size(q).unsqueeze(1)
         x = self.enter(torch.cat((values / 16, (prediction - 128) / 64), dim=1))
         x = x * torch.exp(self.quality(q)).to(x.dtype)

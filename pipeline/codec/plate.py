@@ -11,18 +11,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipeline.codec.blocks import SAMPLES, Positions, to_planes
+from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, to_planes
 from pipeline.codec.layer import (
     HEADER,
-    Area,
     Brain,
     Job,
     close_payload,
+    code_latents,
+    importance_of,
+    latents,
     layer_checksum,
     open_payload,
     read_symbols,
     synthesise,
-    try_symbols,
 )
 from pipeline.codec.maps import read_map, write_map
 from pipeline.codec.model import Modes
@@ -53,9 +54,10 @@ def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: 
     write_map(writer, Moment(Layer.FOREGROUND, q, 0), unclean, Past.none(geometry.cells))
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     before = torch.zeros_like(grey)
-    area = Area.cut(job, Window.around(cells), brain.device)
-    coded = try_symbols(brain, "plate", at, area, grey, before, Modes.still(at), job)
-    coded.write(writer)
+    importance = importance_of(job, Window.around(cells), brain.device)
+    latent = latents(brain, "plate", at, blocks_at(picture, at), grey, importance, q)
+    coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), job)
+    writer.add(coded.rows, coded.coded)
     payload = close_payload(brain, writer, 0, q)
     checksum = layer_checksum(payload[:HEADER], unclean, None, coded.symbols).to_bytes(CHECKSUM, "little")
     return payload[:HEADER] + checksum + payload[HEADER:], _picture(coded.pictures, at)

@@ -121,12 +121,15 @@ class SymbolReader:
         self._left_bits = 8.0 * len(whole) - 64 + math.log2(int.from_bytes(whole[:STATE_BYTES], "little") / _STATE_LOW)
         self._decoder = ans.RansDecoder()
         self._decoder.set_stream(whole + bytes(4 * _CHUNK + 16 * len(data) + _SLACK))
+        self._place = np.zeros(len(tables.rows), np.int64)  # of a table among those that a chunk uses
         self._read: list[tuple[Ints, Ints]] = []
         self._count = 0
 
     def read(self, rows: Ints) -> Ints:
         """One symbol a row, same shape. Raises StreamError when there is not that much."""
         flat = rows.ravel()
+        if 0 < len(flat) <= _CHUNK:
+            return self._chunk(flat).reshape(rows.shape)
         found = [self._chunk(flat[k : k + _CHUNK]) for k in range(0, len(flat), _CHUNK)]
         return np.concatenate(found).reshape(rows.shape) if found else np.zeros(rows.shape, np.int64)
 
@@ -137,14 +140,15 @@ class SymbolReader:
             raise StreamError(f"{self._left_bits / 8:.0f} bytes follow the entropy-coded symbols")
 
     def _chunk(self, rows: Ints) -> Ints:
-        used, index = np.unique(rows, return_inverse=True)
         t = self.tables
-        symbols = np.asarray(
-            self._decoder.decode_stream(
-                index.tolist(), [t.rows[r] for r in used], [t.sizes[r] for r in used], [t.offsets[r] for r in used]
-            ),
-            np.int64,
-        )
+        counted = np.flatnonzero(np.bincount(rows))
+        self._place[counted] = np.arange(len(counted))
+        used = counted.tolist()
+        found = self._decoder.decode_stream(
+            self._place[rows].tolist(), [t.rows[r] for r in used], [t.sizes[r] for r in used],
+            [t.offsets[r] for r in used],
+        )  # fmt: skip
+        symbols = np.fromiter(found, np.int64, len(rows))
         self._read.append((rows, symbols))
         self._count += len(rows)
         if self._count >= _CHUNK:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import to_blocks
+from pipeline.codec.blocks import Positions, blocks_at
 from pipeline.codec.maps import MOVING
 from pipeline.codec.match import match
 from pipeline.codec.model import LAMBDA, loss_weight, residual_cost
@@ -102,7 +102,10 @@ class _Search:
         inner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
         position = torch.from_numpy((self.places[:, None] * 2 + inner).reshape(-1, 2)).to(device)
         self._row, self._col = position[:, 0].contiguous(), position[:, 1].contiguous()
-        self._blocks = to_blocks(*picture)[0, self._row, self._col]
+        at = Positions.of_cells(torch.from_numpy(lively)[None].to(device))
+        number = torch.empty(at.chosen.shape[1:], dtype=torch.int64, device=device)
+        number[at.row, at.col] = torch.arange(len(at), device=device)
+        self._blocks = blocks_at(picture, at)[number[self._row, self._col]]
         self._step = step_size(torch.full((len(position),), float(q), device=device))
         self._weight = loss_weight(torch.from_numpy(importance[lively]).to(device).repeat_interleave(4))
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import SAMPLES, Positions, to_blocks, to_planes
+from pipeline.codec.blocks import SAMPLES, Positions, put_blocks
 from pipeline.codec.past import Past
 from pipeline.types import CELL, Frame, Layer, cell_grid
 
@@ -107,11 +107,12 @@ def cell_tensor(cells: Cells, device: torch.device) -> Tensor:
 
 
 def mix(cells: Tensor, chosen: Planes, other: Planes) -> Planes:
-    """`chosen` where `cells` (1,rows,cols) are set, `other` elsewhere."""
+    """`chosen` where `cells` (1,rows,cols) are set, `other` elsewhere. uint8, eight samples of a line at a time."""
     mixed = []
     for size, a, b in zip((CELL, CELL // 2, CELL // 2), chosen, other, strict=True):
-        mask = cells.repeat_interleave(size, 1).repeat_interleave(size, 2)
-        mixed.append(torch.where(mask, a, b))
+        mask = cells.repeat_interleave(size // 8, 2)[:, :, None]
+        ours, theirs = (p.contiguous().view(torch.int64).view(1, -1, size, mask.shape[3]) for p in (a, b))
+        mixed.append(torch.where(mask, ours, theirs).flatten(1, 2).view(torch.uint8))
     return mixed[0], mixed[1], mixed[2]
 
 
@@ -143,14 +144,11 @@ class LayerState:
         `symbols` (M,96) at those that are `coded`; `mode` (n,), `vector` (n,4,2) of the cells."""
         plane = tuple(p.clone() for p in self.plane)
         self.plane = plane[0], plane[1], plane[2]
-        inner = window.of(self.plane)
-        grid = to_blocks(*inner)
-        flat = grid.view(-1, SAMPLES).index_copy(0, at.index, blocks)
-        shown = to_planes(flat.view_as(grid).round().clamp(0, 255).to(torch.uint8))
-        for target, source in zip(inner, shown, strict=True):
-            target.copy_(source)
-        self.symbols = torch.zeros_like(self.symbols)
-        self.symbols[:, window.positions[0], window.positions[1]] = coded.spread(symbols)
+        put_blocks(window.of(self.plane), at, blocks.round().clamp(0, 255).to(torch.uint8))
+        flat = self.symbols.view(-1, SAMPLES)
+        flat[torch.from_numpy(np.flatnonzero(self.past.coded)).to(self.device)] = 0
+        place = (coded.row + 2 * window.top) * self.past.coded.shape[1] + coded.col + 2 * window.left
+        flat[place] = symbols
         flags = np.zeros_like(self.past.coded)
         flags[window.positions] = coded.chosen[0].cpu().numpy()
         total, filled = np.zeros(flags.shape, np.uint8), np.zeros(flags.shape, np.uint8)

@@ -70,7 +70,7 @@ class Tables:
     sizes: list[int] = field(init=False)
     offsets: list[int]
     scores: dict[str, Score] = field(default_factory=initial_scores)
-    _edges: npt.NDArray[np.int64] = field(init=False)  # (rows,3): where its costs begin, its offset, its escape
+    _edges: npt.NDArray[np.int64] = field(init=False)  # (3,rows): where its costs begin, its offset, its escape
     _costs: Floats = field(init=False)  # bits, table after table
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class Tables:
         object.__setattr__(self, "sizes", [len(row) for row in self.rows])
         counts = np.concatenate([np.diff(row) for row in self.rows])
         starts = np.cumsum([0, *(size - 1 for size in self.sizes[:-1])])
-        edges = np.stack((starts, np.asarray(self.offsets), np.asarray(self.sizes) - 2), axis=1)
+        edges = np.stack((starts, np.asarray(self.offsets), np.asarray(self.sizes) - 2))
         object.__setattr__(self, "_edges", edges.astype(np.int64))
         object.__setattr__(self, "_costs", PRECISION - np.log2(counts))
 
@@ -92,7 +92,7 @@ class Tables:
 
     def costs(self, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> Floats:
         """The same of each symbol, (n,)."""
-        start, offset, escape = self._edges[rows].T
+        start, offset, escape = self._edges.take(rows, axis=1)
         place = symbols - offset
         escaped = (place < 0) | (place >= escape)
         found: Floats = self._costs[start + np.where(escaped, escape, place)]

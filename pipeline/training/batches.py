@@ -6,6 +6,7 @@ for every device, a batch at a time. The importance map doubles as the loss weig
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import LUMA, Positions, to_blocks, to_planes, unweighted, weighted
-from pipeline.codec.model import Kind, LayerInput, Modes, loss_weight, worth_coding
+from pipeline.codec.blocks import LUMA, PaddedPositions, Positions, to_blocks, to_planes, unweighted, weighted
+from pipeline.codec.model import Kind, LayerInput, Modes, loss_weight, saving
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.training.data import CORE, MARGIN, Samples
@@ -31,6 +32,11 @@ class Picture:
 
     planes: Planes
     vectors: Tensor  # (B,CORE/8,CORE/8,2) int64
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Picture:
+        """Every tensor changed."""
+        y, u, v = map(change, self.planes)
+        return Picture((y, u, v), change(self.vectors))
 
 
 def core(planes: Planes) -> Planes:
@@ -91,6 +97,9 @@ class Batches:
         if random and rng.random() < 0.5:
             y, u, v, vectors = y.flip(-1), u.flip(-1), v.flip(-1), vectors.flip(3)
             vectors[..., 1].neg_()
+        if random and rng.random() < 0.5:
+            y, u, v, vectors = y.flip(-2), u.flip(-2), v.flip(-2), vectors.flip(2)
+            vectors[..., 0].neg_()
         if random and rng.random() < 0.2:
             y = (y.float() * float(rng.uniform(0.4, 1.0))).round().to(torch.uint8)
         still = vectors.new_zeros(len(index), CORE // 8, CORE // 8, 2)
@@ -110,6 +119,18 @@ class Batches:
         if_changed, other, spare = map(self._send, random_choice_of_cells(self.rng, len(energy), CELLS))
         cells = torch.where(if_changed & _any(changed), changed, other)
         return cells | (spare & ~_any(cells))
+
+    def still(self, times: list[Picture], q: Tensor) -> StillBatch:
+        """Whole plates of the first pictures."""
+        return StillBatch(times[0], self.importance(len(q), "plate"), q)
+
+    def moving(self, times: list[Picture], q: Tensor) -> MovingBatch:
+        """Foreground or background, and what may be coded of it."""
+        kind: Kind = "foreground" if self.rng.random() < 0.6 else "background"
+        cells = self.cells(times[1], times[0].planes)
+        importance = self.importance(len(q), kind)
+        least_bits = self._send(np.array(self.rng.uniform(4, 16), np.float32))
+        return MovingBatch(kind, times, cells, importance, q, least_bits)
 
     def importance(self, count: int, kind: Kind) -> Tensor:
         """(B,rows,cols,1) at latent resolution. Background layers are mostly of low importance."""
@@ -145,6 +166,53 @@ class Last:
 
 
 @dataclass(frozen=True, slots=True)
+class MovingBatch:
+    """What one step of inter training goes through: all of it drawn at random, none of it computed by the nets.
+
+    `times`: the pictures. `cells` (B,CELLS,CELLS) bool may be coded, at every time. `importance` (B,rows,cols,1), `q`
+    (B,) and `least_bits` (): see `moving_input`.
+    """
+
+    kind: Kind
+    times: list[Picture]
+    cells: Tensor
+    importance: Tensor
+    q: Tensor
+    least_bits: Tensor
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> MovingBatch:
+        """Every tensor changed."""
+        rest = map(change, (self.cells, self.importance, self.q, self.least_bits))
+        return MovingBatch(self.kind, [now.mapped(change) for now in self.times], *rest)
+
+    def tensors(self) -> list[Tensor]:
+        """All of them, in one order."""
+        planes = [plane for now in self.times for plane in (*now.planes, now.vectors)]
+        return [*planes, self.cells, self.importance, self.q, self.least_bits]
+
+
+@dataclass(frozen=True, slots=True)
+class StillBatch:
+    """The same of intra training: whole plates. `planes` as of `Picture`."""
+
+    now: Picture
+    importance: Tensor
+    q: Tensor
+    kind: Kind = "plate"
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> StillBatch:
+        """Every tensor changed."""
+        return StillBatch(self.now.mapped(change), change(self.importance), change(self.q))
+
+    def tensors(self) -> list[Tensor]:
+        """All of them, in one order."""
+        return [*self.now.planes, self.now.vectors, self.importance, self.q]
+
+
+Batch = MovingBatch | StillBatch
+
+
+@dataclass(frozen=True, slots=True)
 class Moving:
     """One inter layer of a time step. `prediction` (B,rows,cols,96) is what its cells show where nothing is coded, and
     the reference elsewhere."""
@@ -160,15 +228,21 @@ def moving_input(
     plate: Planes,
     *,
     at: Positions,
+    cells: Tensor,
     importance: Tensor,
     q: Tensor,
     last: Last,
     age: int,
     basis: Tensor,
-    least_bits: float,
+    least_bits: Tensor,
+    most: int | None = None,
 ) -> Moving:
-    """Each cell takes the best of the plane in place, the plane moved, and the plate; of the positions `at` those that
-    are worth it are coded, see `worth_coding`, which has `basis` and `least_bits`."""
+    """Each cell takes the best of the plane in place, the plane moved, and the plate; of the positions in `cells`
+    (B,CELLS,CELLS) those that are worth it are coded, see `worth_coding`, which has `basis` and `least_bits`. `at` are
+    all positions.
+
+    `most`: code the best of them, at most so many, as padded positions; without it all of them, and at least one.
+    """
     picture = torch.div(at.index, at.rows * at.cols, rounding_mode="floor")
     row, col = at.row + MARGIN // 8, at.col + MARGIN // 8
     moved = at.pick(now.vectors)
@@ -190,17 +264,28 @@ def moving_input(
     split = (_cell_sum((vector - _cell_first(vector, at)).abs().sum(1).float(), at) > 0).long()
     modes = Modes(mode, vector, split, at.pick(last.coded)[:, 0], torch.full_like(mode, age))
     step, weight = step_size(q)[picture], loss_weight(at.pick(importance)[:, 0])
-    worth = worth_coding(blocks - prediction, basis, step, weight, least_bits=least_bits)
-    worth[0] = True  # so that a batch is never empty
-    kept = worth.nonzero().squeeze(1)  # once: every use of a mask as an index makes the host wait for the device
-    coded = at.select(kept)
+    inside = at.pick(cells.repeat_interleave(2, 1).repeat_interleave(2, 2)[..., None])[:, 0]
+    worth = saving(blocks - prediction, basis, step, weight) - least_bits
+    coded = _chosen(at, torch.where(inside, worth, -1.0), most)
+    kept = coded.index.clamp(max=len(at) - 1)
     grid = to_blocks(*core(reference))
-    shown = grid.view(-1, grid.shape[-1]).index_copy(0, at.index, prediction).view_as(grid)
+    shown = torch.where(inside[:, None], prediction, grid.view(-1, grid.shape[-1])).view_as(grid)
     layer = LayerInput(
         kind, coded, blocks[kept], prediction[kept], importance, coded.pick(last.symbols), modes.select(kept),
         q[picture][kept],
     )  # fmt: skip
     return Moving(layer, shown)
+
+
+def _chosen(at: Positions, worth: Tensor, most: int | None) -> Positions:
+    """Of all positions those of `worth` (N,) above zero."""
+    if most is None:
+        worth[0] += ~(worth > 0).any() * 1e9  # so that a batch is never empty
+        return at.select((worth > 0).nonzero().squeeze(1))
+    best, place = worth.sort(descending=True)
+    place = torch.where(best > 0, place, len(at))[:most].sort().values
+    chosen = torch.zeros(len(at) + 1, dtype=torch.bool, device=worth.device).index_fill_(0, place, 1)[:-1]
+    return PaddedPositions(chosen.view_as(at.chosen), place)
 
 
 def _cell_sum(values: Tensor, at: Positions) -> Tensor:
@@ -216,9 +301,8 @@ def _cell_first(values: Tensor, at: Positions) -> Tensor:
     return at.pick(corner.repeat_interleave(2, 1).repeat_interleave(2, 2))
 
 
-def still_input(now: Picture, *, cells: Tensor, importance: Tensor, q: Tensor) -> LayerInput:
+def still_input(now: Picture, *, at: Positions, importance: Tensor, q: Tensor) -> LayerInput:
     """A plate: nothing to predict from."""
-    at = Positions.of_cells(cells)
     picture = torch.div(at.index, at.rows * at.cols, rounding_mode="floor")
     blocks = at.pick(to_blocks(*core(now.planes)))
     prediction = torch.full_like(blocks, 128.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,13 +25,17 @@ class TrainConfig(BaseModel):
     moving_samples: int = Field(default=7000, ge=8)
     validation_samples: int = Field(default=128, ge=VALIDATION_BATCH)
     enhancement: Literal["mgfe", "raa", "fsca", "none"] = "mgfe"
+    depth: tuple[int, int] = (3, 4)  # blocks of analysis and synthesis, foreground and background
+    intra_depth: tuple[int, int] = (8, 6)  # of plates, which are coded once a minute
     from_weights: Path | None = None  # begin with these weights, where no earlier run is found
     device: str = "cpu"
     bf16: bool = True
     compile: bool = False
+    record: tuple[Literal["intra", "inter"], ...] = ("intra",)  # whose steps CUDA records and plays back
     batch: int = Field(default=8, ge=1)
     steps: int = Field(default=60_000, ge=1)
     minutes: float = Field(default=1e9, gt=0)  # stop after this long; a later run goes on from the saved state
+    anneal: Literal["steps", "minutes"] = "steps"  # what the learning rate falls along
     rate: float = Field(default=1e-3, gt=0)
     clip: float = Field(default=200.0, gt=0)  # of the gradient norm; 30 to 100 is usual
     average: float = Field(default=0.999, ge=0, lt=1)  # of the weights, exponentially
@@ -40,6 +44,11 @@ class TrainConfig(BaseModel):
     save_s: float = 180.0
     report_s: float = 20.0
     validate_every: int = 1000
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The arguments of CodecNets, which a weights file keeps."""
+        return {"enhancement": self.enhancement, "depth": self.depth, "intra_depth": self.intra_depth}
 
     @model_validator(mode="after")
     def _something_is_left(self) -> TrainConfig:

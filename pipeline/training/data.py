@@ -7,7 +7,10 @@ sample is one crop. All are 8-bit 4:2:0.
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -22,11 +25,12 @@ from pipeline.errors import UsageError
 from pipeline.training.config import TrainConfig
 from pipeline.training.footage import U8, Clip, Material, Yuv, read_photo
 
-TIMES = 4  # frames of a moving sample
+TIMES = 5  # frames of a moving sample
 CORE = 128
 MARGIN = 24  # luma pixels around the core that motion may reach into
 CROP = CORE + 2 * MARGIN
 REACH = (MARGIN - 8) * 4  # largest vector in quarter pixels: the filter needs some of the margin
+_PART = 64  # samples whose vectors a process looks for at a time
 _VECTOR_PRICE = 10.0  # squared error that a bit of vector is worth, at a usual quality
 
 
@@ -77,7 +81,19 @@ def joined(parts: Sequence[Samples]) -> Samples:
 
 
 def _vectors(luma: U8) -> npt.NDArray[np.int8]:
-    """Block vectors between the frames of each sample (N,T,CROP,CROP), by the search of the encoder."""
+    """Block vectors between the frames of each sample (N,T,CROP,CROP), by the search of the encoder, on all cores."""
+    parts = [luma[first : first + _PART] for first in range(0, len(luma), _PART)]
+    workers = min(len(parts), len(os.sched_getaffinity(0)))
+    if luma.shape[1] == 1 or workers < 2:
+        return np.concatenate([_vectors_of(part) for part in parts])
+    # Spawned: a fork would inherit torch's threads as locks that nobody holds.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return np.concatenate(list(pool.map(_vectors_of, parts)))
+
+
+def _vectors_of(luma: U8) -> npt.NDArray[np.int8]:
+    """Those of some samples."""
     count, times = luma.shape[:2]
     cells, edge = CROP // 16, MARGIN // 8
     places = torch.cartesian_prod(torch.arange(cells), torch.arange(cells))

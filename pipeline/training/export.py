@@ -20,7 +20,7 @@ from pipeline.training.config import TrainConfig
 from pipeline.training.footage import Yuv
 from pipeline.training.losses import FAMILIES, family_parameters, family_state
 from pipeline.training.scores import fit_all
-from pipeline.training.state import State, begin_with
+from pipeline.training.state import State, begin_with, new_nets
 from pipeline.types import Frame
 
 # Quality and seconds between key frames of what is coded to fit tables.
@@ -32,14 +32,14 @@ def merge(folder: Path, config: TrainConfig) -> CodecNets:
     """The averaged weights of `folder`/intra.pt and inter.pt in one module. A family that was not trained is that of
     `from_weights`. Raises UsageError where there is neither."""
     start = config.from_weights
-    nets = CodecNets(enhancement=config.enhancement) if start is None else begin_with(start, config)
+    nets = new_nets(config) if start is None else begin_with(start, config)
     for family in FAMILIES:
         path = folder / f"{family}.pt"
         if not path.exists():
             if start is None:
                 raise UsageError(f"no {path}: train the {family} family first, or give weights to take it from")
             continue
-        state, own = State.load(path, torch.device("cpu")), CodecNets(enhancement=config.enhancement)
+        state, own = State.load(path, torch.device("cpu")), new_nets(config)
         state.fill(own, family)
         with torch.no_grad():
             for parameter, value in zip(family_parameters(own, family), state.average, strict=True):
@@ -81,4 +81,4 @@ def export(folder: Path, config: TrainConfig, clips: Iterable[list[Yuv]], out: P
     fitted further: one's own footage is little to fit rare contexts to."""
     nets = merge(folder, config)
     start = initial_tables() if config.from_weights is None else weights.read(config.from_weights).tables
-    return weights.save(out, nets, fit_tables(nets, clips, start=start), {"enhancement": config.enhancement})
+    return weights.save(out, nets, fit_tables(nets, clips, start=start), config.shape)

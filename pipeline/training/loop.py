@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +20,21 @@ from torch import Tensor, nn
 
 from pipeline.codec.exact import full_precision
 from pipeline.codec.model import CodecNets
-from pipeline.training.batches import Batches
+from pipeline.training.batches import Batch, Batches
 from pipeline.training.config import VALIDATION_BATCH, TrainConfig
 from pipeline.training.curve import QUALITIES, Curve, Gain, Point, Row
-from pipeline.training.data import SampleSets
+from pipeline.training.data import CORE, SampleSets
 from pipeline.training.guard import Guard
 from pipeline.training.losses import (
     compile_blocks,
+    draw_batch,
     family_losses,
     family_parameters,
     keep_within_stream,
     set_bases,
 )
-from pipeline.training.state import State, begin_with, interrupts_held, saved_part
+from pipeline.training.recorded import MOST_SHARE, Recording
+from pipeline.training.state import State, begin_with, interrupts_held, new_nets, saved_part
 
 Report = Callable[[str], None]
 
@@ -62,6 +65,7 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         # Numbers of the device: read when they are shown, since reading waits for all that is under way.
         self._norm = torch.zeros((), device=self.device)
+        self._recordings: dict[str, Recording] = {}  # by kind of layer
         self.guard = Guard(self.device)
         self._sums = torch.zeros(4, device=self.device)  # since the last validation: loss, bits, squared error, steps
         if self._path.exists():
@@ -70,7 +74,7 @@ class Trainer:
     def _first_nets(self, samples: SampleSets) -> CodecNets:
         if self.config.from_weights is not None:
             return begin_with(self.config.from_weights, self.config)
-        nets = CodecNets(enhancement=self.config.enhancement)
+        nets = new_nets(self.config)
         if not self._path.exists():  # else its bases are in the state
             set_bases(nets, samples.still, samples.moving)
         return nets
@@ -105,14 +109,8 @@ class Trainer:
         torch.manual_seed(self.config.seed + self.step)  # so that a run that was stopped ends as one that was not
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
-        times = self.batches.draw()
-        quality = self.batches.qualities(self.config.batch)
-        # Autocast drops its copies of the weights where the outermost context ends: that must be within the step.
-        with full_precision(self.device), torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
-            losses = family_losses(self.nets, self.family, self.batches, times, quality)
-        self.optimiser.zero_grad(set_to_none=True)
-        losses[0].backward()  # type: ignore[no-untyped-call]
-        losses = losses.detach()
+        times, quality = self.batches.draw(), self.batches.qualities(self.config.batch)
+        losses = self._with_gradients(draw_batch(self.batches, self.family, times, quality))
         self._norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         sound = self.guard.sound(self.step, losses[0], self._norm)
         self.optimiser.found_inf = (~sound).float()  # type: ignore[attr-defined]
@@ -123,8 +121,26 @@ class Trainer:
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         self.step += 1
 
+    def _with_gradients(self, batch: Batch) -> Tensor:
+        """(3,) losses of a batch, whose gradients the parameters then have."""
+        if self.family not in self.config.record or self.device.type != "cuda":
+            self.optimiser.zero_grad(set_to_none=True)
+            losses = self._losses(batch)
+            losses[0].backward()  # type: ignore[no-untyped-call]
+            return losses.detach()
+        if batch.kind not in self._recordings:
+            most = int(MOST_SHARE * len(batch.q) * (CORE // 8) ** 2)
+            self._recordings[batch.kind] = Recording(partial(self._losses, most=most), self.parameters, batch)
+        return self._recordings[batch.kind].play(batch)
+
+    def _losses(self, batch: Batch, *, most: int | None = None) -> Tensor:
+        # Autocast drops its copies of the weights where the outermost context ends: that must be within the step.
+        with full_precision(self.device), torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
+            return family_losses(self.nets, batch, most=most)
+
     def _learning_rate(self) -> float:
-        done = self.step / self.config.steps
+        along_time = self.config.anneal == "minutes"
+        done = min(1.0, self.seconds / (self.config.minutes * 60) if along_time else self.step / self.config.steps)
         warm = min(1.0, (self.step + 1) / 200)
         return self.config.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
@@ -161,7 +177,7 @@ class Trainer:
         torch.manual_seed(7)
         quality = torch.full((VALIDATION_BATCH,), q, device=self.device)
         found = [
-            family_losses(self.nets, self.family, self.check, self.check.draw(chosen), quality)
+            family_losses(self.nets, draw_batch(self.check, self.family, self.check.draw(chosen), quality))
             for chosen in np.arange(len(self.check) // VALIDATION_BATCH * VALIDATION_BATCH).reshape(
                 -1, VALIDATION_BATCH
             )

@@ -8,16 +8,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pipeline.codec.blocks import SAMPLES, Positions, to_blocks, to_planes, weighted
+from pipeline.codec.blocks import SAMPLES, PaddedPositions, Positions, to_blocks, to_planes, weighted
 from pipeline.codec.layer import SYMBOL_LIMIT
 from pipeline.codec.model import LAMBDA, CodecNets, Kind, LayerInput, LayerLoss, loss_weight, train_layer
 from pipeline.codec.nets import Block, step_size
 from pipeline.training.batches import (
+    Batch,
     Batches,
     Last,
     Moving,
+    MovingBatch,
     Picture,
     Planes,
+    StillBatch,
     core,
     degrade,
     moving_input,
@@ -81,10 +84,11 @@ def set_bases(nets: CodecNets, still: Samples, moving: Samples) -> None:
     picture = Batches(still, batch=n, device=cpu, seed=0).draw()[0]
     intra = components((to_blocks(*core(picture.planes)) - 128).flatten(0, 2))
     first, second = Batches(moving, batch=n, device=cpu, seed=0).draw()[:2]
-    at = Positions.of_cells(torch.ones(n, CORE // 16, CORE // 16, dtype=torch.bool))
+    at, cells = everywhere(n, cpu, padded=False), torch.ones(n, CORE // 16, CORE // 16, dtype=torch.bool)
     x = moving_input(
-        "foreground", second, first.planes, first.planes, at=at, importance=torch.ones(n, CORE // 8, CORE // 8, 1),
-        q=torch.full((n,), 40.0), last=Last.none(n, cpu), age=1, basis=torch.eye(SAMPLES), least_bits=10.0,
+        "foreground", second, first.planes, first.planes, at=at, cells=cells,
+        importance=torch.ones(n, CORE // 8, CORE // 8, 1), q=torch.full((n,), 40.0), last=Last.none(n, cpu), age=1,
+        basis=torch.eye(SAMPLES), least_bits=torch.tensor(10.0),
     ).layer  # fmt: skip
     inter = components(x.blocks - x.prediction)
     for family, basis in (("intra", intra), ("inter", inter)):
@@ -101,51 +105,62 @@ def layer_cost(x: LayerInput, out: LayerLoss) -> tuple[Tensor, Tensor, Tensor]:
     step = step_size(x.q)
     # Clipping is left to the pictures' use: a gradient beyond 0 and 255 is wanted. 1/sqrt(lambda) goes with the step.
     cost = (out.smooth_bits + weight * squared * (LAMBDA / step.square())) * (step / 16) + out.bits * (step / 16)
-    return cost.mean(), out.bits.detach().mean(), squared.detach().mean()
+    return _mean(cost, x.at), _mean(out.bits.detach(), x.at), _mean(squared.detach(), x.at)
+
+
+def _mean(values: Tensor, at: Positions) -> Tensor:
+    """Of (N,) those positions that are there."""
+    if not isinstance(at, PaddedPositions):
+        return values.mean()
+    there = at.there
+    return torch.where(there, values, 0.0).sum() / there.sum().clamp(min=1)
 
 
 def _plane_from(out: LayerLoss, x: Moving, reference: Planes) -> Planes:
     """The reference with the layer's cells replaced by what was decoded."""
-    grid = x.prediction
-    flat = grid.view(-1, grid.shape[-1]).index_copy(0, x.layer.at.index, out.pictures.detach().float())
-    planes = to_planes(flat.view_as(grid).round().clamp(0, 255).to(torch.uint8))
+    coded = x.layer.at.spread(out.pictures.detach().float())
+    grid = torch.where(x.layer.at.chosen[..., None], coded, x.prediction)
+    planes = to_planes(grid.round().clamp(0, 255).to(torch.uint8))
     return with_core(reference, planes)
 
 
-def family_losses(nets: CodecNets, family: str, batches: Batches, times: list[Picture], q: Tensor) -> Tensor:
-    """(3,): loss, bits and squared error a position of one batch of a family, means over its time steps."""
-    if family == "intra":
-        return _intra_losses(nets, batches, times[0], q)
-    kind: Kind = "foreground" if batches.rng.random() < 0.6 else "background"
-    return torch.stack(_inter_losses(nets, batches, times, kind, q)).mean(0)
+def everywhere(count: int, device: torch.device, *, padded: bool) -> Positions:
+    """All positions of `count` crops."""
+    chosen = torch.ones(count, CORE // 8, CORE // 8, dtype=torch.bool, device=device)
+    if padded:
+        return PaddedPositions(chosen, torch.arange(chosen.numel(), device=device))
+    return Positions(chosen)
 
 
-def _inter_losses(nets: CodecNets, batches: Batches, times: list[Picture], kind: Kind, q: Tensor) -> list[Tensor]:
+def draw_batch(batches: Batches, family: str, times: list[Picture], q: Tensor) -> Batch:
+    """What is random of a step of a family."""
+    return batches.still(times, q) if family == "intra" else batches.moving(times, q)
+
+
+def family_losses(nets: CodecNets, batch: Batch, *, most: int | None = None) -> Tensor:
+    """(3,): loss, bits and squared error a position of one batch of a family, means over its time steps. With `most`
+    nothing depends on data: so many positions a time step at most, see `moving_input`."""
+    at = everywhere(len(batch.q), batch.q.device, padded=most is not None)
+    if isinstance(batch, StillBatch):
+        x = still_input(batch.now, at=at, importance=batch.importance, q=batch.q)
+        return torch.stack(layer_cost(x, train_layer(nets, x)))
+    return torch.stack(_moving_losses(nets, batch, at, most)).mean(0)
+
+
+def _moving_losses(nets: CodecNets, batch: MovingBatch, at: Positions, most: int | None) -> list[Tensor]:
     """Coded frames, each predicted from the last as decoded."""
-    basis = nets.analysis_of("plate").basis
-    reference = degrade(times[0].planes, (q + 4).clamp(max=63), basis)
-    plate = degrade(times[0].planes, (q + 10).clamp(max=63), basis)
-    at = Positions.of_cells(batches.cells(times[1], times[0].planes))
-    importance = batches.importance(len(q), kind)
+    first, q = batch.times[0].planes, batch.q
+    reference, plate = (
+        degrade(first, (q + better).clamp(max=63), nets.analysis_of("plate").basis) for better in (4, 10)
+    )
     last, losses = Last.none(len(q), q.device), []
-    least_bits = float(batches.rng.uniform(4, 16))
-    for age, now in enumerate(times[1:]):
+    for age, now in enumerate(batch.times[1:]):
         x = moving_input(
-            kind, now, reference, plate, at=at, importance=importance, q=q, last=last, age=age,
-            basis=nets.analysis_of(kind).basis, least_bits=least_bits,
+            batch.kind, now, reference, plate, at=at, cells=batch.cells, importance=batch.importance, q=q, last=last,
+            age=age, basis=nets.analysis_of(batch.kind).basis, least_bits=batch.least_bits, most=most,
         )  # fmt: skip
         out = train_layer(nets, x.layer)
         losses.append(torch.stack(layer_cost(x.layer, out)))
         reference = _plane_from(out, x, reference)
         last = Last.of(x.layer, out.symbols)
     return losses
-
-
-def _intra_losses(nets: CodecNets, batches: Batches, now: Picture, q: Tensor) -> Tensor:
-    """One plate, whole in most batches."""
-    whole = batches.rng.random() < 0.7
-    cells = batches.cells(now, tuple(torch.zeros_like(p) for p in now.planes))  # type: ignore[arg-type]
-    if whole:
-        cells = torch.ones_like(cells)
-    x = still_input(now, cells=cells, importance=batches.importance(len(q), "plate"), q=q)
-    return torch.stack(layer_cost(x, train_layer(nets, x)))

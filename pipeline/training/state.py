@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from pipeline.codec import weights
 from pipeline.codec.model import CodecNets
+from pipeline.codec.nets import Block
 from pipeline.errors import CodecError, UsageError
 from pipeline.training.config import TrainConfig
 from pipeline.training.losses import family_state
@@ -91,12 +93,30 @@ def saved_part(nets: CodecNets, family: str) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if name.endswith(".basis")} | family_state(state, family)
 
 
+def new_nets(config: TrainConfig) -> CodecNets:
+    """Untrained nets of the configuration's shape."""
+    return CodecNets(**config.shape)
+
+
 def begin_with(path: Path, config: TrainConfig) -> CodecNets:
-    """The nets of a weights file, to train. Raises CodecError when it is none, UsageError when its nets are not of the
-    configuration's shape."""
-    nets = CodecNets(enhancement=config.enhancement)
+    """The nets of a weights file, to train. Where the configuration has more blocks than the file, the further ones
+    begin without effect. Raises CodecError when it is none, UsageError when its nets do not fit into the
+    configuration's."""
+    nets, found = new_nets(config), weights.read(path).nets.state_dict()
+    for module in nets.modules():
+        if isinstance(module, Block):
+            module.pass_through()
     try:
-        nets.load_state_dict(weights.read(path).nets.state_dict())
+        missing, unexpected = nets.load_state_dict(found, strict=False)
     except RuntimeError as error:
-        raise UsageError(f"{path}: its nets are not those of enhancement: {config.enhancement}") from error
+        raise UsageError(f"{path}: its nets are not of this shape: {config.shape}") from error
+    if unexpected or any(not _FURTHER.search(name) or _first_block(name) not in found for name in missing):
+        raise UsageError(f"{path}: its nets are not of this shape: {config.shape}")
     return nets
+
+
+_FURTHER = re.compile(r"\.(blocks|regions|attention)\.\d+\.")  # what there is of each block
+
+
+def _first_block(name: str) -> str:
+    return _FURTHER.sub(lambda found: f".{found[1]}.0.", name)

@@ -25,7 +25,6 @@ from pipeline.codec import Decoder, Encoder
 from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
 from pipeline.errors import StreamError
 from pipeline.replay import decode_stream
-from pipeline.source import open_source
 from pipeline.track import RoiStage
 from pipeline.types import Frame, Packet, StreamInfo
 
@@ -44,6 +43,8 @@ class Recording:
 
 def record(frames: int, *, width: int = 320, height: int = 240) -> Recording:
     """The demo scene, ten frames a second."""
+    from pipeline.source import open_source  # a machine with a GPU may have no PyAV
+
     with open_source(SourceConfig(url=f"demo://street?size={width}x{height}", frames=frames)) as source:
         encoder = Encoder(
             width=source.width, height=source.height, quality=45.0, gop_us=round(GOP_S * 1e6), fps=source.fps, threads=1

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from pipeline.codec.blocks import SAMPLES, Positions, shifted, to_blocks, to_planes
+from pipeline.codec.blocks import (
+    SAMPLES,
+    Positions,
+    around,
+    blocks_at,
+    put_blocks,
+    square_means,
+    sum_around,
+    to_blocks,
+    to_planes,
+)
 
 
 def test_blocks_round_trip_and_layout():
@@ -45,9 +56,62 @@ def test_some_positions_of_others():
     assert torch.equal(some.chosen, at.spread(kept[:, None].float())[..., 0] > 0)
 
 
-def test_shifted_sees_neighbours_and_zero_beyond_the_border():
-    grid = torch.arange(1.0, 7.0).view(1, 2, 3, 1)
-    around = shifted(grid, ((-1, 0), (0, 1), (2, -2)))
-    assert around.shape == (1, 2, 3, 3, 1)
-    assert around[0, 1, 1, :, 0].tolist() == [2.0, 6.0, 0.0]
-    assert around[0, 0, 2, :, 0].tolist() == [0.0, 0.0, 0.0]
+def some(share: float) -> Positions:
+    return Positions(torch.rand(2, 6, 10, generator=torch.Generator().manual_seed(1)) < share)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_blocks_of_some_positions_alone(share):
+    torch.manual_seed(0)
+    whole = [torch.randint(0, 256, (2, 8 * n, 12 * n), dtype=torch.uint8) for n in (8, 4, 4)]
+    y, u, v = _window(whole)
+    at, before = some(share), [plane.clone() for plane in whole]
+    found = blocks_at((y, u, v), at)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, at.pick(to_blocks(y, u, v)))
+    put_blocks((y, u, v), at, 255 - found.to(torch.uint8))
+    expected = torch.where(at.chosen[..., None], 255 - to_blocks(*_window(before)), to_blocks(*_window(before)))
+    assert torch.equal(to_blocks(y, u, v), expected)
+    for inner, last in zip(_window(whole), _window(before), strict=True):
+        inner.copy_(last)
+    assert all(torch.equal(a, b) for a, b in zip(whole, before, strict=True)), "nothing beside the window was touched"
+
+
+def _window(planes: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    return tuple(plane[:, n : 7 * n, n : 11 * n] for plane, n in zip(planes, (8, 4, 4), strict=True))
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_neighbours_are_those_of_the_grid_and_nothing_beyond_its_border(share):
+    at, offsets = some(share), ((-1, 0), (0, 1), (2, -2), (0, 0))
+    features = torch.randint(-9, 9, (len(at), 3)).float()
+    grid = at.spread(features)
+    found = around(features, at.neighbours(offsets))
+    for i in range(len(at)):
+        picture = int(at.index[i]) // (at.rows * at.cols)
+        for k, (dy, dx) in enumerate(offsets):
+            row, col = int(at.row[i]) + dy, int(at.col[i]) + dx
+            inside = 0 <= row < at.rows and 0 <= col < at.cols
+            assert torch.equal(found[i, k], grid[picture, row, col] if inside else torch.zeros(3))
+    assert torch.equal(sum_around(features, at.neighbours(offsets)), found.sum(1))
+    none = at.neighbours(offsets)[:0]
+    assert around(features, none).shape == (0, 4, 3)
+    assert sum_around(features, none).shape == (0, 3)
+
+
+def test_windows_hold_every_position_once():
+    at = Positions(torch.rand(2, 7, 10) < 0.3)
+    count, window, place = at.windows(4)
+    assert window.unique().tolist() == list(range(count))
+    assert len(torch.stack((window, place)).unique(dim=1).T) == len(at)
+    whole = torch.stack((at.picture, at.row // 4, at.col // 4))
+    for k in range(count):
+        assert len(whole[:, window == k].unique(dim=1).T) == 1
+    assert torch.equal(place, at.row % 4 * 4 + at.col % 4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_means_of_squares_are_exact(size):
+    plane = torch.randint(0, 256, (2, 16, 24), dtype=torch.uint8)
+    plane[0] = 255
+    assert torch.equal(square_means(plane, size), torch.nn.functional.avg_pool2d(plane.float(), size))

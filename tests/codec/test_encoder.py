@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pipeline.codec import Decoder, Encoder, weights
+from pipeline.codec import decoder as decoder_module
 from pipeline.errors import CodecError, StreamError
-from pipeline.types import CELL, Packet, RoiMask, StreamInfo
+from pipeline.types import CELL, Layer, Packet, RoiMask, StreamInfo
 from tests.codec.clips import (
     FRAME_US,
     decode_all,
@@ -216,6 +217,35 @@ def test_background_waits_for_a_key_frame_after_foreground_alone(walked):
     with pytest.raises(StreamError, match="background"):
         decoder.decode(packets[2])
     assert same(planes(decoder.decode(packets[4])), planes(expected[4]))
+
+
+def test_a_key_frame_given_again_decodes_its_foreground_once(walked, monkeypatch):
+    """As a seek does: first the foreground alone, then everything."""
+    encoder, _, packets = walked
+    expected, alone = decode_all(encoder, packets), decode_all(encoder, packets, "foreground")
+    layers = []
+    decode_layer = decoder_module.decode_layer
+    monkeypatch.setattr(
+        decoder_module, "decode_layer", lambda *args: (layers.append(args[1].layer), decode_layer(*args))[1]
+    )
+    decoder = Decoder(encoder.info, device="cpu")
+    decoder.set_plate(packets[0].plate)
+    key = replace(packets[4], plate=b"")
+    assert key.key
+    assert key.foreground
+    assert same(planes(decoder.decode(key, "foreground")), planes(alone[4]))
+    assert same(planes(decoder.decode(key)), planes(expected[4]))
+    assert layers.count(Layer.FOREGROUND) == 1
+    assert same(planes(decoder.decode(packets[5])), planes(expected[5]))
+    assert same(planes(decoder.decode(key)), planes(expected[4])), "not when something else came between"
+    decoder.set_plate(packets[0].plate)
+    layers.clear()
+    assert same(planes(decoder.decode(key)), planes(expected[4])), "nor on a plate set anew"
+    assert layers.count(Layer.FOREGROUND) == 1
+    for damaged in (replace(key, foreground=key.foreground[:-4]), replace(key, sums=(key.sums[0] ^ 1, key.sums[1]))):
+        with pytest.raises(StreamError):
+            decoder.decode(replace(damaged, index=key.index + 8))
+        assert same(planes(decoder.decode(key)), planes(expected[4]))
 
 
 def test_a_background_is_held_under_the_foreground():

@@ -53,7 +53,7 @@ def indices(net: IndexNet, at: Positions, seed: int = 0, dtype: torch.dtype = to
     found = torch.full_like(symbols, -1)
     for step in steps(at):
         rows = slice(None) if step.rows is None else step.rows
-        found[rows, step.start : step.end] = net(shared, known, step, at)
+        found[rows, step.start : step.end] = net(shared, known, step)
         known[rows, step.start : step.end] = symbols[rows, step.start : step.end]
     return found
 
@@ -69,7 +69,7 @@ def test_steps_code_every_symbol_once_and_see_only_what_is_decoded():
         if step.rows is not None:
             place = {(int(at.row[i]), int(at.col[i])): int(order[i]) for i in range(len(at))}
             for i in step.rows.tolist() if number else []:
-                for dy, dx in step.offsets:
+                for dy, dx in PHASES[number][1]:
                     there = (int(at.row[i]) + dy, int(at.col[i]) + dx)
                     assert there not in place or place[there] in range(number)
             order[step.rows] = number
@@ -122,6 +122,8 @@ def test_same_in_integers_in_any_order(nets):
             expected = np.clip((x @ weight.T + bias) >> shift, 0, int(layer.ceiling))
             with torch.inference_mode():
                 assert np.array_equal(layer(torch.from_numpy(x).float()).numpy(), expected)
+                with torch.enable_grad():  # as in training
+                    assert np.array_equal(layer(torch.from_numpy(x).float()).detach().numpy(), expected)
                 # The order of the sum: what another device's kernel would do.
                 order = torch.from_numpy(rng.permutation(weight.shape[1]))
                 scaled = layer.integer_weight() / layer.unit
@@ -154,8 +156,8 @@ def test_same_whatever_else_is_in_the_batch(nets):
     net = nets[0]
     with torch.inference_mode():
         for step, alone in zip(steps(both), steps(one), strict=True):
-            many = net(net.begin(before, side), symbols, step, both)
-            few = net(net.begin(before[: len(one)], side[: len(one)]), symbols[: len(one)], alone, one)
+            many = net(net.begin(before, side), symbols, step)
+            few = net(net.begin(before[: len(one)], side[: len(one)]), symbols[: len(one)], alone)
             assert torch.equal(many[: len(few)], few)
             order = torch.randperm(len(both))
             assert torch.equal(net.begin(before, side)[order], net.begin(before[order], side[order]))

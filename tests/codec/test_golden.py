@@ -86,7 +86,7 @@ def test_golden_stream(path, setting):
         compare(path, list(decode(path.read_bytes(), device="cpu", **options)))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
 def test_golden_stream_on_cuda(path):
     compare(path, list(decode(path.read_bytes(), device="cuda")))

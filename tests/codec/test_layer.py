@@ -8,7 +8,7 @@ import torch
 
 from pipeline.codec import weights
 from pipeline.codec.blocks import Positions
-from pipeline.codec.layer import Brain, Job, decode_layer, encode_layer, layer_checksum, synthesise
+from pipeline.codec.layer import LITTLE, Attempt, Brain, Job, decode_layer, encode_layer, layer_checksum, synthesise
 from pipeline.codec.model import CodecNets
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, Vectors, places_of
 from pipeline.codec.state import Geometry, LayerState
@@ -190,3 +190,44 @@ def test_checksum_covers_everything():
     sums.add(layer_checksum(b"\0\1", cells, (vectors, flags), symbols))
     assert len(sums) == 8
     assert max(sums) < 1 << 16
+
+
+def attempt_with(errors: list[float], symbols: int) -> tuple[Attempt, torch.Tensor, torch.Tensor]:
+    """An attempt whose positions end up with these errors a luma sample, `symbols` each, with source and prediction:
+    the prediction is 10 grey levels off."""
+    n = len(errors)
+    source = torch.full((n, 96), 100.0)
+    left = source + torch.tensor(errors)[:, None]
+    places = np.repeat(np.arange(n), symbols)
+    rows, coded = np.full(n * symbols, 20), np.full(n * symbols, 1)
+    return Attempt(torch.zeros(n, 96), left, places, rows, coded), source, source + 10
+
+
+def test_symbols_that_remove_no_error_do_not_pay():
+    attempt, source, prediction = attempt_with([0.0, 10.0, 2.0, 12.0], 3)
+    paid = attempt.paid(initial_tables(), source, prediction, torch.ones(4), 30)
+    assert paid.tolist() == [True, False, True, False]
+    importance = torch.tensor([1.0, 1.0, 0.0, 1.0])  # error that counts little is not worth many bits
+    many, source, prediction = attempt_with([0.0, 10.0, 2.0, 12.0], 24)
+    assert many.paid(initial_tables(), source, prediction, importance, 40).tolist() == [True, False, False, False]
+
+
+def test_a_layer_is_not_coded_again_for_little():
+    count = round(2 / LITTLE)
+    attempt, source, prediction = attempt_with([0.0] * count + [10.0], 3)
+    assert attempt.paid(initial_tables(), source, prediction, torch.ones(count + 1), 30).all()
+
+
+@torch.inference_mode()
+def test_a_layer_where_no_symbol_pays_is_coded():
+    """Its cells keep their prediction."""
+    brain, plate = small_brain(), planes(0)
+    ours, theirs = (LayerState(Layer.FOREGROUND, GEOMETRY, CPU) for _ in range(2))
+    for state in (ours, theirs):
+        state.reset(plate)
+    cells = np.ones(GEOMETRY.cells, np.bool_)
+    job = Job(plate, cells, Vectors.still(places_of(cells)), np.ones(cells.shape, np.float32), 20)
+    coded = encode_layer(brain, ours, plate, job)
+    assert decode_layer(brain, theirs, plate, coded.payload) == coded.checksum
+    assert not ours.past.coded.any()
+    assert all(torch.equal(a, b) for a, b in zip(theirs.plane, plate, strict=True))

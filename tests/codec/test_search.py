@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.codec.match import match
+from pipeline.codec.match import _patches, match
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, Vectors
 from pipeline.codec.search import MotionSearch
 from pipeline.codec.state import Geometry, LayerState
@@ -97,3 +97,16 @@ def test_noise_moves_nothing():
     flat = np.full((HEIGHT, WIDTH), 120.0)
     now, before = ((flat + rng.normal(scale=2.0, size=flat.shape)).round().astype(np.uint8) for _ in range(2))
     assert (choose(now, before, before, q=20).mode == STILL).all()
+
+
+@pytest.mark.parametrize("reach", [0, 30])
+@pytest.mark.parametrize("size", [8, 16, 40])
+def test_patches_repeat_the_edge(size, reach):
+    """Inside, across a border and beyond all of them, of a picture that may be smaller than a patch."""
+    plane = np.random.default_rng(size).integers(0, 256, (32, 48)).astype(np.uint8)
+    rows, cols = (range(-reach, max(1, length - size + reach + 1), 3) for length in plane.shape)
+    corner = torch.cartesian_prod(torch.tensor(rows), torch.tensor(cols))
+    found = _patches(torch.from_numpy(plane)[None], corner, size)
+    padded = np.pad(plane, 80, mode="edge")
+    for patch, (y, x) in zip(found.numpy(), corner.tolist(), strict=True):
+        assert np.array_equal(patch, padded[y + 80 : y + 80 + size, x + 80 : x + 80 + size])

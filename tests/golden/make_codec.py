@@ -17,7 +17,6 @@ from pipeline.bitstream import StreamReader, StreamWriter
 from pipeline.codec import Decoder, Encoder
 from pipeline.codec.state import LayerState
 from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
-from pipeline.source import open_source
 from pipeline.track import RoiStage
 from pipeline.types import Frame, RoiMask
 from tests.codec.clips import frame_of, mask_of, texture, walk
@@ -35,6 +34,8 @@ def pan() -> Clip:
 
 def street() -> Clip:
     """The demo scene."""
+    from pipeline.source import open_source  # a machine that only decodes needs no PyAV
+
     with open_source(SourceConfig(url="demo://street?size=160x96", frames=12)) as source:
         return [(m.frame, m.mask) for m in RoiStage(DetectorConfig(kind="motion"), MaskConfig()).process(source)]
 

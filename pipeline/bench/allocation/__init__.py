@@ -6,7 +6,8 @@ no plate to predict from, so the nets are those of plates, smaller; the codec's 
 
     variants   what is compared, made from the codec's blocks
     photos     crops to train on, photos with masks to measure on
-    training   one variant's training
+    training   one variant's training, kept in a file
+    parallel   several variants' training at a time, apart from measuring
     coding     a photo to bytes, and its errors by region
     surface    points at several rates and background weights to BD-rates at matched background
     run        all of it, kept in a folder

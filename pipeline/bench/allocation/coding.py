@@ -81,8 +81,8 @@ def encode(nets: CodecNets, tables: Tables, x: LayerInput, region: Cells) -> tup
     shared = entropy.index.begin(x.before, side_features(x.kind, x.q, x.modes, x.at))
     symbols, values = torch.zeros_like(latent), torch.zeros_like(latent)
     for step in steps(x.at):
-        rows, index = step.selection, entropy.index(shared, symbols, step, x.at)
-        mean = entropy.mean(values, scale, step, x.at)
+        rows, index = step.selection, entropy.index(shared, symbols, step)
+        mean = entropy.mean(values, scale, step)
         coded = quantise(latent[rows, step.start : step.end] - mean, table_scale(index))
         coded = torch.where(index < 1, 0.0, coded.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))
         symbols[rows, step.start : step.end] = coded

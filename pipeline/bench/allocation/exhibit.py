@@ -10,12 +10,12 @@ import numpy as np
 from pipeline.bench.allocation.coding import Point
 from pipeline.bench.allocation.run import Comparison
 from pipeline.bench.allocation.surface import LEVEL_DB, Saving, Surface
-from pipeline.bench.allocation.variants import ANCHOR, EXPLICIT, IMPLICIT, VARIANTS
+from pipeline.bench.allocation.variants import ANCHOR, EXPLICIT, IMPLICIT, TOLD, VARIANTS
 from pipeline.bench.plots import drawn
 
 _SHOWN_OUTSIDE = 1 / 3  # the table has one background weight; the JSON has all
 _HUES = ("#2a7fd4", "#2a9d57", "#e08a1e", "#8d99ae")  # implicit, explicit, both, blind
-_MARKS = "osD^vPX*<>"
+_MARKS = "osD^vPX*<>hpd"
 _TICKS_BPP = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5)
 
 
@@ -107,7 +107,7 @@ def _hue(name: str) -> str:
     variant = VARIANTS[name]
     if variant.blind:
         return _HUES[3]
-    implicit = name in IMPLICIT or not variant.dual
+    implicit = name in IMPLICIT + TOLD or not variant.dual
     return _HUES[0 if implicit else 1 if name in EXPLICIT else 2]
 
 

@@ -4,9 +4,13 @@ same."""
 from __future__ import annotations
 
 import math
+import pickle
 import time
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +19,19 @@ from torch import Tensor, nn
 from pipeline.bench.allocation.photos import CROP
 from pipeline.bench.allocation.variants import Variant, build, layer_input
 from pipeline.codec.blocks import weighted
+from pipeline.codec.exact import full_precision
 from pipeline.codec.model import LAMBDA, CodecNets, LayerInput, LayerLoss, loss_weight, train_layer
-from pipeline.codec.nets import step_size
+from pipeline.codec.nets import LATENT, step_size
+from pipeline.errors import CodecError, UsageError
+from pipeline.replacing import replacing
 from pipeline.training.guard import Guard
-from pipeline.training.losses import family_parameters, keep_within_stream
+from pipeline.training.losses import components, family_parameters, keep_within_stream
 from pipeline.training.regions import random_regions
+from pipeline.training.state import interrupts_held
 
 LOWEST_Q, HIGHEST_Q = 12, 60
-_REPORT_S = 30.0
+_REPORT_S, _SAVE_S = 30.0, 60.0
+_BASIS_CROPS = 512
 _GRADIENT_CLIP = 200.0
 
 
@@ -41,45 +50,150 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A variant's nets, the median loss of their last steps, and the CPU time that they took."""
+    """A variant's nets, the median loss of their last steps, the CPU time that they took, and `data_mark` of what they
+    saw."""
 
     nets: CodecNets
     loss: float
     cpu_s: float
+    data: int
 
 
-def train(variant: Variant, crops: Tensor, plan: Plan, basis: Tensor, report: Callable[[str], None]) -> Trained:
-    """A variant after `plan.steps`. `crops` as `cut_crops` makes them."""
-    nets = build(variant, width=plan.width, depth=plan.depth, basis=basis, seed=plan.seed)
-    keep_within_stream(nets, "intra")
-    parameters = family_parameters(nets, "intra")
-    optimiser = torch.optim.AdamW(parameters, lr=plan.rate, weight_decay=1e-4, betas=(0.9, 0.99))
-    guard, rng = Guard(torch.device("cpu")), np.random.default_rng(plan.seed)
-    begin, cpu_begin = time.monotonic(), time.process_time()
-    shown = begin
-    for step in range(plan.steps):
-        torch.manual_seed(plan.seed + step)
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(plan, step)
-        x, q = _batch(variant, crops, plan, rng)
-        loss = cost(x, train_layer(nets, x), q)
-        optimiser.zero_grad(set_to_none=True)
+def data_mark(crops: Tensor) -> int:
+    """Tells apart what variants are trained on."""
+    return zlib.crc32(crops.numpy().tobytes())
+
+
+class Training:
+    """A variant under way, kept in a file now and then. One that was stopped and resumed ends in the same weights, bit
+    for bit, as one that was not."""
+
+    def __init__(self, variant: Variant, plan: Plan, *, basis: Tensor, data: int) -> None:
+        self.variant, self.plan, self.data = variant, plan, data
+        self.nets = build(variant, width=plan.width, depth=plan.depth, basis=basis, seed=plan.seed)
+        keep_within_stream(self.nets, "intra")
+        self.parameters = family_parameters(self.nets, "intra")
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=plan.rate, weight_decay=1e-4, betas=(0.9, 0.99))
+        self.guard = Guard(torch.device("cpu"))
+        self.step, self.cpu_s = 0, 0.0
+
+    @classmethod
+    def resumed(cls, variant: Variant, plan: Plan, path: Path) -> Training:
+        """As `path` keeps it. Raises UsageError when that is of another plan, CodecError when it is no such file."""
+        try:
+            kept = torch.load(path, weights_only=True)
+            if kept["plan"] == asdict(plan):
+                return cls._of(variant, plan, kept)
+            other = kept["plan"]
+        except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, TypeError) as error:
+            raise CodecError(f"{path}: not the training of {variant.name}") from error
+        raise UsageError(f"{path} is of another plan, {other}: choose another folder")
+
+    @classmethod
+    def _of(cls, variant: Variant, plan: Plan, kept: dict[str, Any]) -> Training:
+        made = cls(variant, plan, basis=torch.eye(LATENT), data=kept["data"])
+        made.nets.load_state_dict(kept["nets"])
+        if kept["optimiser"] is not None:
+            made.optimiser.load_state_dict(kept["optimiser"])
+        made.guard.recent, made.guard.skipped, made.guard.worst = kept["guard"]
+        made.step, made.cpu_s = kept["step"], kept["cpu_s"]
+        return made
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all. What only training needs is left out at the end."""
+        guard = self.guard
+        kept = {
+            "plan": asdict(self.plan),
+            "data": self.data,
+            "step": self.step,
+            "cpu_s": self.cpu_s,
+            "nets": self.nets.state_dict(),
+            "optimiser": None if self.done else self.optimiser.state_dict(),
+            "guard": [guard.recent, guard.skipped, guard.worst],
+        }
+        with replacing(path) as part:
+            torch.save(kept, part)
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.plan.steps
+
+    def advance(self, crops: Tensor) -> None:
+        """One step."""
+        begin = time.process_time()
+        torch.manual_seed(self.plan.seed + self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = _rate(self.plan, self.step)
+        x, q = _batch(self.variant, crops, self.plan, self.step)
+        loss = cost(x, train_layer(self.nets, x), q)
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(parameters, _GRADIENT_CLIP)
-        if guard.sound(step, loss.detach(), norm):
-            optimiser.step()
-        now = time.monotonic()
-        if now - shown > _REPORT_S or step + 1 == plan.steps:
-            left = (now - begin) / (step + 1) * (plan.steps - step - 1) / 60
-            done = f"{variant.name} step {step + 1}/{plan.steps}, {left:.1f} min left"
-            report(f"{done}: loss {_usual(guard):.1f}, {guard.told()}")
-            shown = now
-    return Trained(nets.eval().requires_grad_(False), _usual(guard), time.process_time() - cpu_begin)
+        norm = nn.utils.clip_grad_norm_(self.parameters, _GRADIENT_CLIP)
+        if self.guard.sound(self.step, loss.detach(), norm):
+            self.optimiser.step()
+        self.step += 1
+        self.cpu_s += time.process_time() - begin
+
+    @property
+    def usual_loss(self) -> float:
+        """The median of the last ones."""
+        return float(self.guard.recent[:, 0].nanmedian())
+
+    def trained(self) -> Trained:
+        """What it came to."""
+        return Trained(self.nets.eval().requires_grad_(False), self.usual_loss, self.cpu_s, self.data)
 
 
-def _usual(guard: Guard) -> float:
-    """The median of the last losses."""
-    return float(guard.recent[:, 0].nanmedian())
+def train(
+    variant: Variant, crops: Tensor, plan: Plan, path: Path, *, until: float = math.inf, report: Callable[[str], None]
+) -> Training:
+    """Begin a variant or go on with it, and keep it in `path`: until `plan.steps`, or the time `until` (of
+    `time.time`), or Ctrl-C. `crops` as `cut_crops` makes them. Raises UsageError when `path` is of another plan or of
+    other crops, CodecError when it is something else."""
+    data = data_mark(crops)
+    run = (
+        Training.resumed(variant, plan, path)
+        if path.exists()
+        else Training(variant, plan, basis=basis_of(crops), data=data)
+    )
+    if run.data != data:
+        raise UsageError(f"{path} was trained on other photos: choose another folder")
+    begin, first = time.time(), run.step
+    shown = saved = begin
+    with interrupts_held() as interrupted, full_precision(crops.device):
+        while not run.done and not interrupted() and (now := time.time()) < until:
+            run.advance(crops)
+            if now - shown > _REPORT_S:
+                left = (now - begin) / (run.step - first) * (plan.steps - run.step) / 60
+                report(f"{variant.name} step {run.step}/{plan.steps}, {left:.1f} min left: loss {run.usual_loss:.1f}")
+                shown = now
+            if now - saved > _SAVE_S:
+                run.save(path)
+                saved = now
+        run.save(path)
+        if not run.done and interrupted():
+            raise KeyboardInterrupt
+    report(f"{variant.name} step {run.step}/{plan.steps}: loss {run.usual_loss:.1f}, {run.guard.told()}")
+    return run
+
+
+def seconds_a_step(variant: Variant, crops: Tensor, plan: Plan, *, seconds: float) -> float:
+    """The pace of a variant's training beside whatever else runs, tried out for so long: the median, since the first
+    steps are slower than others."""
+    run = Training(variant, plan, basis=basis_of(crops), data=0)
+    begin = time.time()
+    taken: list[float] = []
+    with full_precision(crops.device):
+        while not taken or time.time() - begin < seconds:
+            started = time.time()
+            run.advance(crops)
+            taken.append(time.time() - started)
+    return float(np.median(taken))
+
+
+def basis_of(crops: Tensor) -> Tensor:
+    """The linear path's, (96,96)."""
+    return components((crops[:_BASIS_CROPS].float() - 128).flatten(0, 2))
 
 
 def _rate(plan: Plan, step: int) -> float:
@@ -88,8 +202,9 @@ def _rate(plan: Plan, step: int) -> float:
     return plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / plan.steps)))
 
 
-def _batch(variant: Variant, crops: Tensor, plan: Plan, rng: np.random.Generator) -> tuple[LayerInput, Tensor]:
+def _batch(variant: Variant, crops: Tensor, plan: Plan, step: int) -> tuple[LayerInput, Tensor]:
     """Random crops, regions, importances of the rest and qualities (B,)."""
+    rng = np.random.default_rng((plan.seed, step))  # of the step alone, so that nothing need be kept to go on
     chosen = torch.from_numpy(rng.integers(0, len(crops), plan.batch))
     cells = random_regions(rng, plan.batch, CROP // 16) > rng.random((plan.batch, 1, 1))
     outside = torch.from_numpy(rng.random(plan.batch, dtype=np.float32))

@@ -22,8 +22,14 @@ GAIN_STEPS = 30.0  # of quality between importance 1 and 0: the root of the loss
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """`enhancement` and `sft` let the analysis see the importance, `gate` acts on the latent, `told` lets the decoder
-    know it. A variant without any is `blind`: the importance changes its training, not what it codes."""
+    """`enhancement` and `sft` let the analysis see the importance (`outside`: RAA acts outside the region alone),
+    `gate` acts on the latent, `told` lets the decoder know it. A variant without any is `blind`: the importance changes
+    its training, not what it codes.
+
+    Told the importance, index net and decoders see it as a number more, and a gain undoes what the encoder made of it.
+    Told it by a mirror, they see the quality that an explicit gain would code the outside with, and divide the latent
+    by a gate of their own, of the same form as the encoder's.
+    """
 
     name: str
     words: str
@@ -31,15 +37,18 @@ class Variant:
     sft: bool = False
     gate: Literal["none", "hard", "soft", "gain"] = "none"
     dual: bool = True
-    told: bool = False
+    outside: bool = False
+    told: Literal["nothing", "importance", "mirror"] = "nothing"
 
     @property
     def blind(self) -> bool:
         return self.enhancement in ("none", "fsca") and not self.sft and self.gate == "none"
 
     def __post_init__(self) -> None:
-        if self.told and (self.blind or not self.dual):
+        if self.told != "nothing" and (self.blind or not self.dual):
             raise ValueError(f"{self.name}: what is told is the importance that the encoder sees, to two decoders")
+        if self.outside and self.enhancement not in ("mgfe", "raa"):
+            raise ValueError(f"{self.name}: enhancement {self.enhancement} has no RAA to act outside")
 
 
 VARIANTS = {
@@ -55,23 +64,44 @@ VARIANTS = {
         Variant("sft", "implicit: spatial feature transform", sft=True),
         Variant("fsca", "FSCA alone, which sees no mask", enhancement="fsca"),
         Variant("mgfe-gain", "both: MGFE, and latent gain", enhancement="mgfe", gate="gain"),
-        Variant("mgfe-told", "as mgfe, the decoder is told the importance", enhancement="mgfe", told=True),
+        Variant("mgfe-told", "as mgfe, the decoder is told the importance", enhancement="mgfe", told="importance"),
+        Variant("mgfe-outside", "as mgfe, RAA acts outside alone", enhancement="mgfe", outside=True),
+        Variant(
+            "mgfe-mirror", "the same, and the decoder mirrors RAA", enhancement="mgfe", outside=True, told="mirror"
+        ),
     )
 }
 ANCHOR = "mgfe"  # what the others are compared with
-IMPLICIT, EXPLICIT = ("mgfe", "raa", "sft"), ("gain", "soft", "hard")
+IMPLICIT, EXPLICIT = ("mgfe", "raa", "sft", "mgfe-outside"), ("gain", "soft", "hard")
+TOLD = ("mgfe-told", "mgfe-mirror")  # implicit, and the decoder knows as much as that of `gain`
 
 
 class RegionPositions(Positions):
     """All positions of some pictures; `inside` (N,) bool says which belong to the region, `importance` (N,) how much
-    each counts."""
+    each counts, `quality` (N,) is that of the pictures."""
 
-    def __init__(self, cells: Tensor, outside: Tensor) -> None:
-        """`cells` (B,rows,cols) bool: the region; `outside` (B,): importance of the rest."""
+    def __init__(self, cells: Tensor, outside: Tensor, q: Tensor) -> None:
+        """`cells` (B,rows,cols) bool: the region; `outside` (B,): importance of the rest; `q` (B,)."""
         fine = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
         super().__init__(torch.ones_like(fine))
         self.inside = fine.flatten()
         self.importance = torch.where(self.inside, 1.0, outside.repeat_interleave(self.rows * self.cols))
+        self.quality = q.repeat_interleave(self.rows * self.cols)
+
+    @property
+    def importance_map(self) -> Tensor:
+        """(B,rows,cols,1)."""
+        return self.importance.view(self.batch, self.rows, self.cols, 1)
+
+
+class OutsideAttention(RegionAttention):
+    """RAA that leaves the region as it is: m^(1 - importance), so that a gate need not learn where the region ends. An
+    m that is the same everywhere makes the gain that high-rate theory asks for, 2^(2.5 (importance - 1)) at m = 0.18;
+    it begins at 1."""
+
+    def forward(self, importance: Tensor, at: Positions) -> Tensor:
+        gates: Tensor = super().forward(importance, at) ** (1 - at.pick(importance))
+        return gates
 
 
 class FeatureTransform(nn.Module):
@@ -111,15 +141,21 @@ class GatedAnalysis(nn.Module):
     def __init__(self, variant: Variant, channels: int, depth: int) -> None:
         super().__init__()
         self.hard = variant.gate == "hard"
+        self.even = variant.told == "mirror"
         self.soft = RegionAttention(LATENT) if variant.gate == "soft" else None
         self.analysis = (
             FeatureTransformAnalysis(channels, depth)
             if variant.sft
             else Analysis(channels, depth, enhancement=variant.enhancement)
         )
+        if variant.outside:
+            self.analysis.regions = nn.ModuleList(OutsideAttention(channels) for _ in range(depth))
+            self.analysis.linear_region = OutsideAttention(LATENT)
 
-    def forward(self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: Positions) -> Tensor:
-        latent: Tensor = self.analysis(residual, prediction, importance, q, at)
+    def forward(
+        self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: RegionPositions
+    ) -> Tensor:
+        latent: Tensor = self.analysis(residual, prediction, importance, at.quality if self.even else q, at)
         if self.soft is not None:
             latent = latent * self.soft(importance, at)
         if self.hard:
@@ -133,17 +169,20 @@ def open_channels(importance: Tensor) -> Tensor:
 
 
 class RegionSynthesis(nn.Module):
-    """Two decoders, each sees its own positions alone, as the codec's layers do. Told the importance, they undo what
-    the encoder made of it with a learned gain for each channel."""
+    """Two decoders, each sees its own positions alone, as the codec's layers do. Told the importance, they first undo
+    what the encoder made of it."""
 
-    def __init__(self, channels: int, depth: int, *, told: bool) -> None:
+    def __init__(self, variant: Variant, channels: int, depth: int) -> None:
         super().__init__()
         self.inside, self.outside = Synthesis(channels, depth), Synthesis(channels, depth)
-        self.gain = Curve(LATENT) if told else None
+        self.gain = Curve(LATENT) if variant.told == "importance" else None
+        self.mirror = OutsideAttention(LATENT) if variant.told == "mirror" else None
 
     def forward(self, latent: Tensor, prediction: Tensor, q: Tensor, at: RegionPositions) -> Tensor:
         if self.gain is not None:
             latent = latent * torch.exp(self.gain((QUALITIES - 1) * at.importance))
+        if self.mirror is not None:  # outside, `q` is what the decoders go by, but not what the step was
+            latent = latent / self.mirror(at.importance_map, at) * (step_size(at.quality) / step_size(q)).unsqueeze(1)
         out = torch.zeros_like(prediction)
         for decoder, chosen in ((self.inside, at.inside), (self.outside, ~at.inside)):
             kept = chosen.nonzero().squeeze(1)
@@ -163,9 +202,11 @@ def build(variant: Variant, *, width: int, depth: int, basis: Tensor, seed: int)
     nets.analysis["intra"] = encoder
     nets.synthesis["plate"] = synthesis
     if variant.dual:
-        decoders = RegionSynthesis(width, depth, told=variant.told)
+        decoders = RegionSynthesis(variant, width, depth)
         for decoder in (decoders.inside, decoders.outside):
             decoder.load_state_dict(synthesis.state_dict())
+        if decoders.mirror is not None and encoder.analysis.linear_region is not None:
+            decoders.mirror.load_state_dict(encoder.analysis.linear_region.state_dict())
         nets.synthesis["plate"] = decoders
     return nets
 
@@ -173,13 +214,13 @@ def build(variant: Variant, *, width: int, depth: int, basis: Tensor, seed: int)
 def layer_input(variant: Variant, blocks: Tensor, cells: Tensor, outside: Tensor, q: Tensor) -> LayerInput:
     """Pictures as `blocks` (B,rows,cols,96) with their region `cells` (B,rows/2,cols/2), the importance `outside` (B,)
     of the rest, and their quality `q` (B,)."""
-    at = RegionPositions(cells, outside)
-    quality = q.repeat_interleave(at.rows * at.cols)
-    if variant.gate == "gain":
+    at = RegionPositions(cells, outside, q)
+    quality = at.quality
+    if variant.gate == "gain" or variant.told == "mirror":
         quality = (quality - GAIN_STEPS * (1 - at.importance)).round().clamp(min=0)
     # The index net has places for numbers that both ends know of a position.
     modes = replace(Modes.still(at), coded_before=at.inside.long())
-    if variant.told:
+    if variant.told == "importance":
         modes = replace(modes, age=(15 * (1 - at.importance)).round().long())
     x = blocks.flatten(0, 2)
     return LayerInput(
@@ -187,7 +228,7 @@ def layer_input(variant: Variant, blocks: Tensor, cells: Tensor, outside: Tensor
         at=at,
         blocks=x,
         prediction=torch.full_like(x, 128.0),
-        importance=at.importance.view(at.batch, at.rows, at.cols, 1),
+        importance=at.importance_map,
         before=torch.zeros_like(x),
         modes=modes,
         q=quality,

@@ -1,0 +1,70 @@
+"""The nets' parts: what may not matter to them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.codec.blocks import Positions
+from pipeline.codec.nets import FrequencySpatialAttention, RegionAttention, SpatialMix, Synthesis
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("channels", [16, 96])
+def test_few_positions_are_mixed_like_many(channels):
+    """Squares around positions and the grid as a whole give the same, to the bit."""
+    torch.manual_seed(0)
+    mix = SpatialMix(channels)
+    chosen = torch.zeros(2, 24, 36, dtype=torch.bool)
+    chosen[0, 2:9, 3:12] = torch.rand(7, 9) < 0.7
+    chosen[:, 0, 0] = chosen[:, -1, -1] = chosen[1, 10, 20] = True
+    few = Positions(chosen)
+    features = torch.randn(len(few), channels)
+    grid = few.spread(features)
+    many = Positions(torch.ones_like(chosen))
+    assert torch.equal(mix(features, few), few.pick(many.spread(mix(many.pick(grid), many))))
+
+
+def scattered() -> Positions:
+    """Few positions of two pictures whose sides are no multiples of four."""
+    chosen = torch.zeros(2, 22, 34, dtype=torch.bool)
+    chosen[0, 2:9, 3:12] = torch.rand(7, 9) < 0.7
+    chosen[:, 0, 0] = chosen[:, -1, -1] = chosen[1, 10, 20] = True
+    few = Positions(chosen)
+    assert few.sparse
+    return few
+
+
+@torch.inference_mode()
+def test_windows_of_few_positions_are_those_of_the_grid():
+    torch.manual_seed(0)
+    attention, few = FrequencySpatialAttention(16), scattered()
+    for parameter in attention.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    features, many = torch.randn(len(few), 16), Positions(torch.ones_like(few.chosen))
+    whole = many.spread(attention(many.pick(few.spread(features)), many))
+    assert torch.allclose(attention(features, few), few.pick(whole), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_few_positions_see_the_importance_like_many():
+    torch.manual_seed(0)
+    attention, few = RegionAttention(16), scattered()
+    for parameter in attention.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    importance, many = torch.rand(*few.chosen.shape, 1), Positions(torch.ones_like(few.chosen))
+    whole = many.spread(attention(importance, many))
+    assert torch.allclose(attention(importance, few), few.pick(whole), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_one_quality_for_all_positions_is_that_of_each():
+    torch.manual_seed(0)
+    net = Synthesis(16, 2)
+    for parameter in net.parameters():
+        parameter.data += torch.randn_like(parameter) * 0.05
+    at = Positions(torch.rand(1, 12, 10) < 0.6)
+    latent, prediction = torch.randn(len(at), 96), torch.randint(0, 256, (len(at), 96)).float()
+    for q in (0.0, 17.0, 63.0):
+        one, each = (net(latent, prediction, torch.full((n,), q), at) for n in (1, len(at)))
+        assert torch.equal(one, each)
