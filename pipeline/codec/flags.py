@@ -24,9 +24,7 @@ from pipeline.codec.scores import LEVELS, Places
 from pipeline.codec.tables import FIRST_FLAG, Tables
 
 
-def write_flags(
-    writer: SymbolWriter, moment: Moment, flags: Cells, cells: Cells, vectors: Vectors, past: Past
-) -> None:  # fmt: skip
+def write_flags(writer: SymbolWriter, moment: Moment, flags: Cells, cells: Cells, vectors: Vectors, past: Past) -> None:
     """Code which positions have symbols. `flags` (2R,2C), `cells` (R,C)."""
     places = Places(cells.repeat(2, 0).repeat(2, 1))
     bits = flags[places.row, places.col].astype(np.int64)
@@ -41,9 +39,7 @@ def read_flags(reader: SymbolReader, moment: Moment, cells: Cells, vectors: Vect
     return code_bits(_scored(reader.tables, moment, places, cells, vectors, past), places, reading(reader))
 
 
-def _scored(
-    tables: Tables, moment: Moment, places: Places, cells: Cells, vectors: Vectors, past: Past
-) -> Scored:  # fmt: skip
+def _scored(tables: Tables, moment: Moment, places: Places, cells: Cells, vectors: Vectors, past: Past) -> Scored:
     rows, cols = cells.shape
     coarse = Places(cells)
     # Of the n cells, then of their 4 n positions in raster order.

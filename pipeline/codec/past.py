@@ -58,9 +58,7 @@ class Past:
             nothing, np.full(shape, -1, np.int64), still, since, small, large.astype(np.bool_), large, large, large
         )
 
-    def then(
-        self, cells: Cells, mode: Ints, vector: Ints, coded: Cells, total: Bytes, filled: Bytes
-    ) -> Past:  # fmt: skip
+    def then(self, cells: Cells, mode: Ints, vector: Ints, coded: Cells, total: Bytes, filled: Bytes) -> Past:
         """After a frame with these; shapes as the fields'."""
         since = np.where(cells, 0, np.minimum(self.since, LONG_AGO - 1) + 1).astype(np.uint8)
         habits = _grown(self.habit, cells), _grown(self.coded_habit, coded)
