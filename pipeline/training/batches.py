@@ -121,8 +121,9 @@ class Batches:
         return cells | (spare & ~_any(cells))
 
     def still(self, times: list[Picture], q: Tensor) -> StillBatch:
-        """Whole plates of the first pictures."""
-        return StillBatch(times[0], self.importance(len(q), "plate"), q)
+        """Whole plates of the first pictures. All of a plate is important: trained on regions as well, its nets get
+        better at those and hardly at plates (docs/experiments.md)."""
+        return StillBatch(times[0], torch.ones(len(q), CORE // 8, CORE // 8, 1, device=self.device), q)
 
     def moving(self, times: list[Picture], q: Tensor) -> MovingBatch:
         """Foreground or background, and what may be coded of it."""

@@ -26,7 +26,7 @@ class TrainConfig(BaseModel):
     validation_samples: int = Field(default=128, ge=VALIDATION_BATCH)
     enhancement: Literal["mgfe", "raa", "fsca", "none"] = "mgfe"
     depth: tuple[int, int] = (3, 4)  # blocks of analysis and synthesis, foreground and background
-    intra_depth: tuple[int, int] = (8, 6)  # of plates, which are coded once a minute
+    intra_depth: tuple[int, int] = (3, 4)  # of plates
     from_weights: Path | None = None  # begin with these weights, where no earlier run is found
     device: str = "cpu"
     bf16: bool = True
