@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -241,6 +242,27 @@ def test_other_data_needs_another_folder(material: Path, tmp_path: Path) -> None
     assert len(SampleSets(load_train(material, {"batch": 4}), out, lambda _: None).moving) == 8
     with pytest.raises(UsageError, match="9 samples, seed 1"):
         _ = SampleSets(load_train(material, {"moving_samples": 9}), out, lambda _: None).moving
+
+
+def test_further_blocks_begin_without_effect(material: Path, cut: SampleSets, tmp_path: Path) -> None:
+    plain, grown = (trainer(material, cut, tmp_path, depth=depth) for depth in ((3, 4), (5, 5)))
+    batch = loop.draw_batch(plain.check, "inter", plain.check.draw(np.arange(2)), torch.full((2,), 30.0))
+    with torch.no_grad():
+        same = [made._losses(batch)[1:] for made in (plain, grown)]
+    assert torch.equal(*same)
+    assert len(grown.nets.analysis["inter"].blocks) == 5  # type: ignore[arg-type, union-attr]
+    grown._one_step()
+    with pytest.raises(UsageError, match="shape"):
+        begin_with(OWN, load_train(material, {"depth": (2, 4)}))
+
+
+def test_the_rate_falls_along_minutes(material: Path, cut: SampleSets, tmp_path: Path) -> None:
+    made = trainer(material, cut, tmp_path, anneal="minutes", minutes=2.0, steps=10**6)
+    made.step = 1000
+    rates = []
+    for made.seconds in (0.0, 60.0, 119.9, 200.0):
+        rates.append(made._learning_rate() / made.config.rate)
+    assert rates == pytest.approx([1.0, 0.51, 0.02, 0.02], abs=1e-3)
 
 
 def test_weights_of_another_shape_are_refused(material: Path) -> None:

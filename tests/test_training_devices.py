@@ -61,3 +61,20 @@ def test_a_run(
         assert torch.equal(a, b)
     again._one_step()
     assert bool(torch.isfinite(again._norm))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("family", ["intra", "inter"])
+def test_a_recorded_step_is_a_plain_one(
+    family: str, sets: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "BASIS_SAMPLES", 8)
+    config = TrainConfig(images=tmp_path, clips=tmp_path, device="cuda", batch=4, record=("intra", "inter"))
+    made = Trainer(config, family, sets, folder=tmp_path, report=lambda _: None)
+    batch = loop.draw_batch(made.batches, family, made.batches.draw(), made.batches.qualities(4))
+    with torch.no_grad():
+        plain = made._losses(batch, most=int(loop.MOST_SHARE * 4 * (CORE // 8) ** 2))
+    for _ in range(2):
+        recorded = made._with_gradients(batch)
+    assert torch.allclose(plain[1:], recorded[1:], rtol=1e-3)
+    assert any(bool(p.grad.any()) for p in made.parameters if p.grad is not None)

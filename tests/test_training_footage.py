@@ -14,7 +14,7 @@ import torch
 from pipeline.cli import call
 from pipeline.codec import weights
 from pipeline.errors import SourceError, UsageError
-from pipeline.training import footage
+from pipeline.training import data, footage
 from pipeline.training.config import TrainConfig, load_train
 from pipeline.training.data import SampleSets, cut_clips
 from pipeline.training.footage import Clip, Material, read_clip
@@ -165,3 +165,13 @@ def test_training_from_a_pack_needs_no_pyav(material: Path, tmp_path: Path) -> N
     done = subprocess.run(code + arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert State.load(tmp_path / "run" / "inter.pt", torch.device("cpu")).step == 1
+
+
+def test_vectors_are_the_same_from_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = cv2.resize(np.random.default_rng(0).integers(0, 256, (30, 40), np.uint8), (data.CROP + 8, data.CROP))
+    luma = np.stack([wide[None, :, k : k + data.CROP] for k in range(3)]).repeat(2, axis=1)
+    luma[:, 1] = np.stack([wide[:, k + 3 : k + 3 + data.CROP] for k in range(3)])
+    monkeypatch.setattr(data, "_PART", 2)
+    found = data._vectors(luma)
+    assert np.array_equal(found, data._vectors_of(luma))
+    assert (found[..., 1] == 12).mean() > 0.9  # three pixels

@@ -52,9 +52,11 @@ class Curve(nn.Module):
     def forward(self, q: Tensor) -> Tensor:
         """(N,) -> (N, channels)."""
         place = q.float() * (8.0 / (QUALITIES - 1))
-        share = (1 - (place[:, None] - torch.arange(9.0, device=q.device)).abs()).clamp(min=0)
-        with torch.autocast(q.device.type, enabled=False):  # gains and what undoes them are no place for bf16
-            return share @ self.knots
+        low = place.floor().clamp(0, 7)
+        part, index = (place - low).unsqueeze(1), low.int()
+        # Value by value, and not as a product of matrices: it must come out the same for one quality and for many.
+        below, above = (self.knots.index_select(0, knot) for knot in (index, index + 1))
+        return below * (1 - part) + above * part
 
 
 _SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))

@@ -123,7 +123,8 @@ class Trainer:
 
     def _with_gradients(self, batch: Batch) -> Tensor:
         """(3,) losses of a batch, whose gradients the parameters then have."""
-        if self.family not in self.config.record or self.device.type != "cuda":
+        config = self.config
+        if self.family not in config.record or config.compile or self.device.type != "cuda":
             self.optimiser.zero_grad(set_to_none=True)
             losses = self._losses(batch)
             losses[0].backward()  # type: ignore[no-untyped-call]

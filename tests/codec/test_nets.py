@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pipeline.codec.blocks import Positions
-from pipeline.codec.nets import FrequencySpatialAttention, RegionAttention, SpatialMix, Synthesis
+from pipeline.codec.nets import Block, FrequencySpatialAttention, RegionAttention, SpatialMix, Synthesis
 
 
 @torch.inference_mode()
@@ -68,3 +68,16 @@ def test_one_quality_for_all_positions_is_that_of_each():
     for q in (0.0, 17.0, 63.0):
         one, each = (net(latent, prediction, torch.full((n,), q), at) for n in (1, len(at)))
         assert torch.equal(one, each)
+
+
+@torch.inference_mode()
+def test_pictures_unlike_all_before_do_not_grow_from_block_to_block():
+    torch.manual_seed(0)
+    blocks, at = [Block(16) for _ in range(8)], Positions(torch.ones(1, 4, 4, dtype=torch.bool))
+    for block in blocks:
+        for parameter in block.parameters():
+            parameter *= 3
+    x = torch.randn(16, 16) * 1e4
+    for block in blocks:
+        x = block(x, at)
+    assert torch.isfinite(x).all()
