@@ -59,7 +59,7 @@ def indices(net: IndexNet, at: Positions, device: torch.device) -> torch.Tensor:
     found = torch.full_like(symbols, -1)
     for step in steps(at):
         rows = step.selection
-        found[rows, step.start : step.end] = net(shared, known, step, at)
+        found[rows, step.start : step.end] = net(shared, known, step)
         known[rows, step.start : step.end] = symbols[rows, step.start : step.end]
     return found.cpu()
 
