@@ -31,7 +31,7 @@ class TrainConfig(BaseModel):
     device: str = "cpu"
     bf16: bool = True
     compile: bool = False
-    record: tuple[Literal["intra", "inter"], ...] = ("intra",)  # whose steps CUDA records and plays back
+    record: tuple[Literal["intra", "inter"], ...] = ()  # families whose steps CUDA records and plays back
     batch: int = Field(default=8, ge=1)
     steps: int = Field(default=60_000, ge=1)
     minutes: float = Field(default=1e9, gt=0)  # stop after this long; a later run goes on from the saved state
