@@ -275,7 +275,7 @@ class Layer:
             mixed = (neighbours(grid, square) * kernel.T).sum(2) + w.arrays[f"{part}.mix.conv.bias"]
             h = h + w.linear(f"{part}.leave", mixed[coded])
             gate, value = np.split(w.linear(f"{part}.widen", h), 2, axis=1)
-            h = h + w.linear(f"{part}.narrow", gate.clip(0) * value)
+            h = h + w.linear(f"{part}.narrow", gate.clip(0, 16) * value.clip(-16, 16))
             k += 1
         line = values @ w.arrays[f"{name}.basis"].astype(float)
         line[:, 64:] /= math.sqrt(2 / 3)
