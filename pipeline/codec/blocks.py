@@ -132,14 +132,18 @@ class Positions:
         Where positions are few, and outside of training, only the squares that hold one: they have to be counted, and
         a step of training reads nothing back."""
         if size not in self._windows:
-            down, across = -(-self.rows // size), -(-self.cols // size)
-            count, place = self.batch * down * across, self.row % size * size + self.col % size
-            window = (self.picture * down + self.row // size) * across + self.col // size
+            count, window, place = self._all_windows(size)
             if self.sparse and not torch.is_grad_enabled():
                 held = self.index.new_zeros(count).index_fill_(0, window, 1)
                 count, window = int(held.sum()), (held.cumsum(0) - 1)[window]
             self._windows[size] = count, window, place
         return self._windows[size]
+
+    def _all_windows(self, size: int) -> tuple[int, Tensor, Tensor]:
+        """The same of all squares of the grid."""
+        down, across = -(-self.rows // size), -(-self.cols // size)
+        window = (self.picture * down + self.row // size) * across + self.col // size
+        return self.batch * down * across, window, self.row % size * size + self.col % size
 
 
 class PaddedPositions(Positions):
@@ -176,10 +180,7 @@ class PaddedPositions(Positions):
 
     def windows(self, size: int) -> tuple[int, Tensor, Tensor]:
         """All of the grid, and more behind it for the places that are not there."""
-        down, across = -(-self.rows // size), -(-self.cols // size)
-        count, area = self.batch * down * across, size**2
-        window = (self.picture * down + self.row // size) * across + self.col // size
-        place = self.row % size * size + self.col % size
+        (count, window, place), area = self._all_windows(size), size**2
         window = torch.where(self.there, window, count + self._own // area)
         return count + -(-len(self) // area), window, torch.where(self.there, place, self._own % area)
 

@@ -16,8 +16,7 @@ from pipeline.codec.decisions import (
     setting,
     writing,
 )
-from pipeline.codec.maps import MOVING
-from pipeline.codec.modes import PLATE, SPLIT, STILL, Vectors
+from pipeline.codec.modes import MOVING, PLATE, SPLIT, STILL, Vectors
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import LEVELS, Places

@@ -16,12 +16,11 @@ from pipeline.codec.decisions import (
     setting,
     writing,
 )
+from pipeline.codec.modes import MOVING
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import LEVELS, Places
 from pipeline.codec.tables import FIRST_MAP, Tables
-
-MOVING = (1, 3)  # modes with a vector
 
 
 def write_map(writer: SymbolWriter, moment: Moment, cells: Cells, past: Past) -> None:

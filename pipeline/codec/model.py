@@ -71,7 +71,7 @@ def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
 
 def _neighbours(at: Positions) -> Tensor:
     """How many of the eight positions around each are coded too."""
-    # Added up, not convolved: cuDNN may choose a convolution by Winograd or FFT, which rounds what must be an integer.
+    # Counted, not convolved: cuDNN may choose a convolution by Winograd or FFT, which rounds what must be an integer.
     return (at.neighbours(RING) < len(at)).sum(1)
 
 

@@ -20,13 +20,13 @@ from pipeline.codec.decisions import (
     read_bits,
     setting,
 )
-from pipeline.codec.maps import MOVING
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import LEVELS, PHASES, Places
 from pipeline.codec.tables import DECISIONS, FIRST_MODE, Tables
 
 STILL, MOVED, PLATE, SPLIT = range(4)
+MOVING = (MOVED, SPLIT)  # those with a vector
 # Of each mode the decisions still? moved? split?, -1 where not asked.
 _DECIDED = np.array(((1, -1, -1), (0, 1, 0), (0, 0, -1), (0, 1, 1)), np.int64)
 

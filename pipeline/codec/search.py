@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import Positions, blocks_at
-from pipeline.codec.maps import MOVING
 from pipeline.codec.match import match
 from pipeline.codec.model import LAMBDA, loss_weight, residual_cost
-from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
+from pipeline.codec.modes import MOVED, MOVING, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.codec.entropy import AXIAL, DIAGONAL
-from pipeline.codec.maps import MOVING
-from pipeline.codec.modes import MOVED, SPLIT, Vectors
+from pipeline.codec.modes import MOVED, MOVING, SPLIT, Vectors
 from pipeline.codec.motion import MAX_VECTOR
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter

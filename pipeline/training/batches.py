@@ -6,7 +6,6 @@ for every device, a batch at a time. The importance map doubles as the loss weig
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +31,6 @@ class Picture:
 
     planes: Planes
     vectors: Tensor  # (B,CORE/8,CORE/8,2) int64
-
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> Picture:
-        """Every tensor changed."""
-        y, u, v = map(change, self.planes)
-        return Picture((y, u, v), change(self.vectors))
 
 
 def core(planes: Planes) -> Planes:
@@ -181,11 +175,6 @@ class MovingBatch:
     q: Tensor
     least_bits: Tensor
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> MovingBatch:
-        """Every tensor changed."""
-        rest = map(change, (self.cells, self.importance, self.q, self.least_bits))
-        return MovingBatch(self.kind, [now.mapped(change) for now in self.times], *rest)
-
     def tensors(self) -> list[Tensor]:
         """All of them, in one order."""
         planes = [plane for now in self.times for plane in (*now.planes, now.vectors)]
@@ -200,10 +189,6 @@ class StillBatch:
     importance: Tensor
     q: Tensor
     kind: Kind = "plate"
-
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> StillBatch:
-        """Every tensor changed."""
-        return StillBatch(self.now.mapped(change), change(self.importance), change(self.q))
 
     def tensors(self) -> list[Tensor]:
         """All of them, in one order."""
@@ -244,8 +229,7 @@ def moving_input(
 
     `most`: code the best of them, at most so many, as padded positions; without it all of them, and at least one.
     """
-    picture = torch.div(at.index, at.rows * at.cols, rounding_mode="floor")
-    row, col = at.row + MARGIN // 8, at.col + MARGIN // 8
+    picture, row, col = at.picture, at.row + MARGIN // 8, at.col + MARGIN // 8
     moved = at.pick(now.vectors)
     blocks = at.pick(to_blocks(*core(now.planes)))
     predictions = torch.stack(
@@ -304,8 +288,7 @@ def _cell_first(values: Tensor, at: Positions) -> Tensor:
 
 def still_input(now: Picture, *, at: Positions, importance: Tensor, q: Tensor) -> LayerInput:
     """A plate: nothing to predict from."""
-    picture = torch.div(at.index, at.rows * at.cols, rounding_mode="floor")
     blocks = at.pick(to_blocks(*core(now.planes)))
     prediction = torch.full_like(blocks, 128.0)
     before = torch.zeros_like(blocks)
-    return LayerInput("plate", at, blocks, prediction, importance, before, Modes.still(at), q[picture])
+    return LayerInput("plate", at, blocks, prediction, importance, before, Modes.still(at), q[at.picture])

@@ -8,6 +8,7 @@ Nothing of a recording may depend on data: shapes are those of the first batch, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class Recording:
     """`losses` of batches like `batch` and their gradients for `parameters`."""
 
     def __init__(self, losses: Losses, parameters: Sequence[nn.Parameter], batch: Batch) -> None:
-        self._batch, self._parameters = batch.mapped(Tensor.clone), parameters
+        self._batch, self._parameters = deepcopy(batch), parameters
         beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
