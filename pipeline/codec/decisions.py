@@ -31,17 +31,17 @@ class Scored:
 
     def __init__(self, tables: Tables, name: str, first: int, fixed: Bytes) -> None:
         self._score, self._first, self.fixed = tables.scores[name], first, fixed
-        self._begun = self._score.begin(fixed.astype(np.float32))
+        self._begun = self._score.begin(fixed)
         self._shift = np.arange(len(self._score.out)) * LEVELS
 
     def rows(self, near: Bytes, here: Ints) -> Ints:
         """The tables of the decisions (n,K) at the places `here`, of which `near` (n,F-G) tells the rest."""
-        return self._first + self._shift + self._score.levels(self._begun[here], near.astype(np.float32))
+        return self._first + self._shift + self._score.levels(self._begun[here], near)
 
 
 def code_bits(scored: Scored, places: Places, decide: Decide) -> Cells:
     """One bit a place, written or read by `decide`. Returns the grid of them."""
-    now = np.pad(np.zeros(places.inside.shape, np.uint8), Places.REACH)
+    now = places.pad(np.zeros(places.inside.shape, np.uint8))
     inner = now[Places.REACH : -Places.REACH, Places.REACH : -Places.REACH]
     count = 0
     for phase in range(PHASES):

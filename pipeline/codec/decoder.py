@@ -37,7 +37,8 @@ class Decoder:
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
-        self._brain = replace(brain or weights.load(info.fingerprint, choose_device(device)), whole=whole)
+        brain = brain or weights.load(info.fingerprint, choose_device(device))
+        self._brain = replace(brain, whole=whole, threads=torch.get_num_threads())
         self._geometry = Geometry(info.height, info.width)
         self._layers = tuple(LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
         self._plate: Planes | None = None
@@ -52,7 +53,7 @@ class Decoder:
         # Nothing in a packet says which plate it was coded on: after a damaged plate the old one must not serve.
         self._plate = self._unclean = None
         self._ready, self._held, self._key = [False, False], False, None
-        with torch.inference_mode(), full_precision(self._brain.device):
+        with torch.inference_mode(), full_precision(self._brain.device), self._brain.sharing(0):
             self._plate, self._unclean = decode_plate(self._brain, self._geometry, plate)
 
     @property
@@ -68,7 +69,7 @@ class Decoder:
     def decode(self, packet: Packet, layer: LayerName = "full", *, held: bool = False) -> Frame:
         """The frame; `foreground`: foreground cells over the plate, without a look at the background. With `held` they
         lie over the background as it was last decoded on this plate, if it was."""
-        with torch.inference_mode(), full_precision(self._brain.device):
+        with torch.inference_mode(), full_precision(self._brain.device), self._brain.sharing(0):
             return self._decode(packet, layer, held)
 
     def _decode(self, packet: Packet, layer: LayerName, held: bool) -> Frame:

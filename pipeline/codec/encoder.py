@@ -90,7 +90,8 @@ class Encoder:
         if threads is not None:
             torch.set_num_threads(threads)
         mark = weights.newest() if brain is None else bytes(weights.FINGERPRINT)
-        self._brain = replace(brain or weights.load(mark, choose_device(device)), bf16=bf16, whole=whole)
+        brain = brain or weights.load(mark, choose_device(device))
+        self._brain = replace(brain, bf16=bf16, whole=whole, threads=torch.get_num_threads())
         self.info = StreamInfo(width=width, height=height, fingerprint=mark, fps=fps)
         self.tuning = tuning or Tuning()
         self._geometry = Geometry(height, width)
@@ -106,7 +107,7 @@ class Encoder:
 
     def encode(self, frame: Frame, mask: RoiMask) -> Packet:
         """Code one frame. Frames come in order; `mask` has the frame's cells."""
-        with torch.inference_mode(), full_precision(self._brain.device):
+        with torch.inference_mode(), full_precision(self._brain.device), self._brain.sharing(0):
             return self._encode(frame, mask)
 
     def _encode(self, frame: Frame, mask: RoiMask) -> Packet:

@@ -122,6 +122,11 @@ class IntegerLinear(nn.Module):
         spread = 0.5 * min(1.0, ceiling / 255) / inputs**0.5 * self.unit / 127
         self.weight = nn.Parameter(torch.randn(outputs, inputs) * spread)
         self.bias = nn.Parameter(torch.full((outputs,), bias / 64))
+        self._rounded: tuple[Tensor, Tensor] | None = None
+
+    def freeze(self) -> None:
+        """Round weights that stay as they are once for all, where they are now."""
+        self._rounded = self._in_units()
 
     def integer_weight(self) -> Tensor:
         return torch.round(self.weight * 127).clamp(-127, 127)
@@ -129,9 +134,12 @@ class IntegerLinear(nn.Module):
     def integer_bias(self) -> Tensor:
         return torch.round(self.bias * 64 * self.unit).clamp(-(2.0**20), 2.0**20)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _in_units(self) -> tuple[Tensor, Tensor]:
         # Everything is a multiple of 2^-shift, as exact as the integers themselves.
-        weight, bias = self.integer_weight() / self.unit, self.integer_bias() / self.unit
+        return self.integer_weight() / self.unit, self.integer_bias() / self.unit
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self._rounded or self._in_units()
         if not torch.is_grad_enabled():
             return F.linear(x, weight, bias).floor_().clamp_(0, self.ceiling)
         weight = _straight_through(weight, self.weight.clamp(-1, 1) * (127 / self.unit))

@@ -11,6 +11,7 @@ stays does not drift.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import google_crc32c
@@ -41,6 +42,7 @@ from pipeline.codec.past import Moment
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.state import Cells, LayerState, Planes, Window, cell_tensor
 from pipeline.codec.tables import Counts, Tables
+from pipeline.codec.threads import shared
 from pipeline.codec.vectors import read_vectors, write_vectors
 from pipeline.errors import StreamError
 from pipeline.types import Layer
@@ -64,7 +66,8 @@ class Brain:
     """Nets and tables, on a device, and how they are run. None of that changes what a stream says.
 
     `counts`, when given, collects what is coded (for fitting tables). `bf16`: the analysis in bfloat16; it writes no
-    plane. `whole`: nets over whole frames in place of the window that holds all of a layer's cells.
+    plane. `whole`: nets over whole frames in place of the window that holds all of a layer's cells. `threads`: of torch,
+    at most.
     """
 
     nets: CodecNets
@@ -73,6 +76,11 @@ class Brain:
     counts: Counts | None = None
     bf16: bool = False
     whole: bool = False
+    threads: int = 1
+
+    def sharing(self, positions: int) -> AbstractContextManager[None]:
+        """Work on so many positions is shared by as many threads as pay."""
+        return shared(positions, self.threads)
 
     def window(self, cells: Cells) -> Window:
         return Window.around(np.ones_like(cells) if self.whole else cells)
@@ -129,10 +137,6 @@ def predict(state: LayerState, plate: Planes, modes: Modes, window: Window, at: 
     return prediction
 
 
-def _symbols(state: LayerState, window: Window) -> Tensor:
-    return state.symbols[:, window.positions[0], window.positions[1]]
-
-
 def _kind(layer: Layer) -> Kind:
     return "foreground" if layer is Layer.FOREGROUND else "background"
 
@@ -157,16 +161,22 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     Positions are tried where a cheap estimate says that symbols pay; those whose symbols then took more bits than the
     error that they removed is worth go without, and the rest is coded anew, from the same latents.
     """
+    with brain.sharing(4 * int(job.cells.sum())):
+        return _encode_cells(brain, state, plate, job)
+
+
+def _encode_cells(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Coded:
     kind, window = _kind(state.layer), brain.window(job.cells)
     at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
     modes = _position_modes(job.vectors, job.cells, state, window, at)
     pictures = predict(state, plate, modes, window, at)
     source, around = blocks_at(window.of(job.picture), at), importance_of(job, window, brain.device)
     importance = at.pick(around)[:, 0]
-    before = _symbols(state, window)
 
     def attempt(chosen: Tensor, coded: Positions, latent: Tensor) -> Attempt:
-        return code_latents(brain, kind, coded, latent, pictures[chosen], coded.pick(before), modes.select(chosen), job)
+        return code_latents(
+            brain, kind, coded, latent, pictures[chosen], state.symbols_at(window, coded), modes.select(chosen), job
+        )
 
     chosen = _worth_coding(brain, kind, source - pictures, importance, job.q)
     coded = at.select(chosen)
@@ -252,6 +262,16 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     cells = past.cells if flags & _SAME_MAP else read_map(reader, moment, past)
     if not cells.any():
         raise StreamError("a layer codes no cell")
+    with brain.sharing(4 * int(cells.sum())):
+        return _decode_cells(brain, state, plate, payload, reader, cells)
+
+
+def _decode_cells(
+    brain: Brain, state: LayerState, plate: Planes, payload: bytes, reader: SymbolReader, cells: Cells
+) -> int:
+    """What follows a layer's map."""
+    flags, q = payload[:HEADER]
+    past, moment = state.past, Moment(state.layer, q, state.age)
     places = places_of(cells)
     if flags & _ALL_STILL:
         vectors = Vectors.still(places)
@@ -262,7 +282,7 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
     coded = Positions(cell_tensor(np.ascontiguousarray(now[window.positions]), brain.device))
     modes, chosen = _position_modes(vectors, cells, state, window, at), _flags_of(at, coded)
-    symbols = read_symbols(brain, kind, coded, coded.pick(_symbols(state, window)), modes.select(chosen), q, reader)
+    symbols = read_symbols(brain, kind, coded, state.symbols_at(window, coded), modes.select(chosen), q, reader)
     reader.finish()
     pictures = predict(state, plate, modes, window, at)
     pictures[chosen] = synthesise(brain, kind, coded, symbols, pictures[chosen], q)

@@ -16,7 +16,7 @@ from pipeline.codec.decisions import (
     setting,
     writing,
 )
-from pipeline.codec.modes import MOVING
+from pipeline.codec.modes import moves
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import LEVELS, Places
@@ -25,13 +25,13 @@ from pipeline.codec.tables import FIRST_MAP, Tables
 
 def write_map(writer: SymbolWriter, moment: Moment, cells: Cells, past: Past) -> None:
     """Code `cells` (rows, cols)."""
-    places = Places(np.ones_like(cells))
+    places = Places.everywhere(past.shape)
     code_bits(_scored(writer.tables, moment, places, past), places, writing(writer, moment, "map", _bits(cells)))
 
 
 def read_map(reader: SymbolReader, moment: Moment, past: Past) -> Cells:
     """The inverse of `write_map`. Raises StreamError."""
-    places = Places(np.ones_like(past.cells))
+    places = Places.everywhere(past.shape)
     return code_bits(_scored(reader.tables, moment, places, past), places, reading(reader))
 
 
@@ -40,7 +40,7 @@ def _bits(cells: Cells) -> Ints:
 
 
 def _scored(tables: Tables, moment: Moment, places: Places, past: Past) -> Scored:
-    last, moved = as_bytes(past.cells), as_bytes(np.isin(past.mode, MOVING))
+    last, moved = as_bytes(past.cells), as_bytes(moves(past.mode))
     around = [places.near(places.pad(last), 2)]
     around += [
         places.near(places.pad(g), 1) for g in (flags_in_cells(past), past.since * np.uint8(17), moved, past.habit)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.codec.blocks import Positions, weighted
-from pipeline.codec.entropy import RING, SIDE, IndexNet, MeanNet, Step, logistic_bits, steps, table_scale
+from pipeline.codec.entropy import RING, SIDE, IndexNet, IntegerLinear, MeanNet, Step, logistic_bits, steps, table_scale
 from pipeline.codec.nets import Analysis, Enhancement, Synthesis, step_size
 
 Kind = Literal["plate", "foreground", "background"]
@@ -117,6 +117,13 @@ class CodecNets(nn.Module):
             }
         )
         self.entropy = nn.ModuleDict({"intra": EntropyModel(), "inter": EntropyModel()})
+
+    def freeze(self) -> CodecNets:
+        """For inference with these weights, on the device where they are."""
+        for module in self.modules():
+            if isinstance(module, IntegerLinear):
+                module.freeze()
+        return self
 
     def analysis_of(self, kind: Kind) -> Analysis:
         return cast(Analysis, self.analysis[family_of(kind)])

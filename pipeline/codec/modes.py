@@ -26,9 +26,13 @@ from pipeline.codec.scores import LEVELS, PHASES, Places
 from pipeline.codec.tables import DECISIONS, FIRST_MODE, Tables
 
 STILL, MOVED, PLATE, SPLIT = range(4)
-MOVING = (MOVED, SPLIT)  # those with a vector
 # Of each mode the decisions still? moved? split?, -1 where not asked.
 _DECIDED = np.array(((1, -1, -1), (0, 1, 0), (0, 0, -1), (0, 1, 1)), np.int64)
+
+
+def moves(mode: Ints) -> Cells:
+    """Which modes have a vector."""
+    return (mode == MOVED) | (mode == SPLIT)
 
 
 def places_of(cells: Cells) -> Ints:
@@ -77,16 +81,16 @@ class ModeField:
         both = np.repeat(np.arange(2), rows.size)
         cost = self._tables.costs(np.tile(rows.ravel(), 2), both).reshape(2, *rows.shape)
         not_still = cost[0, :, 0]
-        moves = not_still + cost[1, :, 1]
+        moving = not_still + cost[1, :, 1]
         return np.stack(
-            (cost[1, :, 0], moves + cost[0, :, 2], not_still + cost[0, :, 1], moves + cost[1, :, 2]), axis=1
+            (cost[1, :, 0], moving + cost[0, :, 2], not_still + cost[0, :, 1], moving + cost[1, :, 2]), axis=1
         )
 
     def holds(self, phase: int, mode: Ints) -> None:
         """The modes of a phase, (n,)."""
         here = self.places.here[phase]
         where = self.places.row[here] + Places.REACH, self.places.col[here] + Places.REACH
-        moved = np.isin(mode, MOVING)
+        moved = moves(mode)
         self._still[where] = (mode == STILL) * 255
         self._moved[where] = moved * 255
         self._split[where] = (mode == SPLIT) * 255
@@ -100,7 +104,7 @@ class ModeField:
 
 
 def _fixed(moment: Moment, places: Places, past: Past) -> Bytes:
-    moved, here = np.isin(past.mode, MOVING), (places.row, places.col)
+    moved, here = moves(past.mode), (places.row, places.col)
     size = MAGNITUDE[in_cells(past.total).max(2).clip(max=15)]
     around = [as_bytes(past.mode == STILL), as_bytes(moved), flags_in_cells(past)]
     fixed: Bytes = np.concatenate(
@@ -143,9 +147,9 @@ def read_modes(reader: SymbolReader, moment: Moment, cells: Cells, past: Past) -
         if len(here):
             rows, now = field.rows(phase), np.zeros(len(here), np.int64)
             left = np.flatnonzero(read_bits(reader, rows[:, 0]) == 0)
-            moves = read_bits(reader, rows[left, 1]) == 1
-            now[left] = np.where(moves, MOVED, PLATE)
-            moved = left[moves]
+            moving = read_bits(reader, rows[left, 1]) == 1
+            now[left] = np.where(moving, MOVED, PLATE)
+            moved = left[moving]
             now[moved] = np.where(read_bits(reader, rows[moved, 2]) == 1, SPLIT, MOVED)
             field.holds(phase, now)
             mode[here] = now

@@ -58,6 +58,12 @@ class Past:
             nothing, np.full(shape, -1, np.int64), still, since, small, large.astype(np.bool_), large, large, large
         )
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(R, C)."""
+        rows, cols = self.cells.shape
+        return rows, cols
+
     def then(self, cells: Cells, mode: Ints, vector: Ints, coded: Cells, total: Bytes, filled: Bytes) -> Past:
         """After a frame with these; shapes as the fields'."""
         since = np.where(cells, 0, np.minimum(self.since, LONG_AGO - 1) + 1).astype(np.uint8)
@@ -66,7 +72,7 @@ class Past:
 
     def then_nothing(self) -> Past:
         """After a frame without cells."""
-        new = Past.none((self.cells.shape[0], self.cells.shape[1]))
+        new = Past.none(self.shape)
         return self.then(new.cells, new.mode, new.vector, new.coded, new.total, new.filled)
 
 

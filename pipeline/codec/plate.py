@@ -55,8 +55,9 @@ def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: 
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     before = torch.zeros_like(grey)
     importance = importance_of(job, Window.around(cells), brain.device)
-    latent = latents(brain, "plate", at, blocks_at(picture, at), grey, importance, q)
-    coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), job)
+    with brain.sharing(len(at)):
+        latent = latents(brain, "plate", at, blocks_at(picture, at), grey, importance, q)
+        coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), job)
     writer.add(coded.rows, coded.coded)
     payload = close_payload(brain, writer, 0, q)
     checksum = layer_checksum(payload[:HEADER], unclean, None, coded.symbols).to_bytes(CHECKSUM, "little")
@@ -75,9 +76,11 @@ def decode_plate(brain: Brain, geometry: Geometry, payload: bytes) -> tuple[Plan
     reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=cells.size * (4 * SAMPLES + 1))
     unclean = read_map(reader, Moment(Layer.FOREGROUND, q, 0), Past.none(geometry.cells))
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
-    symbols = read_symbols(brain, "plate", at, torch.zeros_like(grey), Modes.still(at), q, reader)
+    with brain.sharing(len(at)):
+        symbols = read_symbols(brain, "plate", at, torch.zeros_like(grey), Modes.still(at), q, reader)
     reader.finish()
     found = layer_checksum(payload[:HEADER], unclean, None, symbols)
     if found != int.from_bytes(payload[HEADER : HEADER + CHECKSUM], "little"):
         raise StreamError("the plate's symbols do not match their checksum")
-    return _picture(synthesise(brain, "plate", at, symbols, grey, q), at), unclean
+    with brain.sharing(len(at)):
+        return _picture(synthesise(brain, "plate", at, symbols, grey, q), at), unclean

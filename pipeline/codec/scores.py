@@ -13,10 +13,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional as F
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
+Values = Floats | Bytes
 
 LEVELS = 64  # tables of a decision
 HIDDEN = 16
@@ -49,14 +51,21 @@ class Score:
     def parts(self) -> tuple[Floats, Floats, Floats, Floats]:
         return self.hidden, self.hidden_bias, self.out, self.out_bias
 
-    def begin(self, fixed: Floats) -> Floats:
+    def begin(self, fixed: Values) -> Floats:
         """The fixed part of n decisions, (n,G) -> (n,HIDDEN)."""
-        return fixed @ self.hidden[:, self.hidden.shape[1] - fixed.shape[1] :].T + self.hidden_bias
+        # Torch's products, for those of NumPy keep a thread of their own on every core that spins for more.
+        hidden = torch.from_numpy(self.hidden)[:, self.hidden.shape[1] - fixed.shape[1] :]
+        begun: Floats = F.linear(torch.from_numpy(fixed).float(), hidden, torch.from_numpy(self.hidden_bias)).numpy()
+        return begun
 
-    def levels(self, begun: Floats, near: Floats) -> Ints:
+    def levels(self, begun: Floats, near: Values) -> Ints:
         """The near part (n,F-G) of what was begun -> tables 0..63, (n,K)."""
-        inner = np.floor((begun + near @ self.hidden[:, : near.shape[1]].T) / 2**HIDDEN_SHIFT).clip(0, 255)
-        return np.floor((inner @ self.out.T + self.out_bias) / 2**OUT_SHIFT).clip(0, LEVELS - 1).astype(np.int64)
+        hidden = torch.from_numpy(self.hidden)[:, : near.shape[1]]
+        inner = torch.addmm(torch.from_numpy(begun), torch.from_numpy(near).float(), hidden.T)
+        inner = inner.mul_(2.0**-HIDDEN_SHIFT).floor_().clamp_(0, 255)
+        total = F.linear(inner, torch.from_numpy(self.out), torch.from_numpy(self.out_bias))
+        levels: Ints = total.mul_(2.0**-OUT_SHIFT).floor_().clamp_(0, LEVELS - 1).long().numpy()
+        return levels
 
     def pack(self, name: str) -> dict[str, torch.Tensor]:
         """As tensors for the weights file."""
@@ -108,24 +117,40 @@ class Places:
         self._wide = inside.shape[1] + 2 * self.REACH
         self._place = (self.row + self.REACH) * self._wide + self.col + self.REACH
         self.here = [np.flatnonzero(self.phase == phase) for phase in range(PHASES)]
+        self._squares: dict[tuple[int, bool], Ints] = {}
         self._known = np.cumsum([0, *(len(here) for here in self.here)])
+
+    @classmethod
+    @lru_cache(maxsize=4)
+    def everywhere(cls, shape: tuple[int, int]) -> Places:
+        """All places of a grid."""
+        return cls(np.ones(shape, np.bool_))
 
     def __len__(self) -> int:
         return len(self.row)
 
     def pad(self, grid: Bytes) -> Bytes:
         """What `near` takes of a grid (rows, cols)."""
-        return np.pad(grid, self.REACH)
+        reach = self.REACH
+        padded = np.zeros((grid.shape[0] + 2 * reach, grid.shape[1] + 2 * reach), np.uint8)
+        padded[reach:-reach, reach:-reach] = grid
+        return padded
 
     def near(self, padded: Bytes, reach: int, which: Ints | None = None, *, centre: bool = True) -> Bytes:
         """The square of side 2 `reach` + 1 around all of them, or `which`, row by row: (n, side^2), without the centre
         one fewer. Zero outside the grid."""
-        span = np.arange(-reach, reach + 1)
-        offsets = (span[:, None] * self._wide + span).ravel()
-        if not centre:
-            offsets = np.delete(offsets, len(offsets) // 2)
-        place = self._place if which is None else self._place[which]
-        return padded.ravel()[place[:, None] + offsets]
+        places = self._square(reach, centre)
+        return padded.ravel().take(places if which is None else places.take(which, axis=0))
+
+    def _square(self, reach: int, centre: bool) -> Ints:
+        """The places of `near` in what is padded, (n, side^2)."""
+        if (reach, centre) not in self._squares:
+            span = np.arange(-reach, reach + 1)
+            offsets = (span[:, None] * self._wide + span).ravel()
+            if not centre:
+                offsets = np.delete(offsets, len(offsets) // 2)
+            self._squares[reach, centre] = self._place[:, None] + offsets
+        return self._squares[reach, centre]
 
     def known_before(self, phase: int) -> int:
         """How many of them earlier phases hold."""

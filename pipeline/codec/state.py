@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline.codec.blocks import SAMPLES, Positions, put_blocks
 from pipeline.codec.past import Past
@@ -128,13 +129,22 @@ class LayerState:
         rows, cols = self.geometry.cells
         self.plane: Planes = plate
         self.past = Past.none((rows, cols))
-        self.symbols = torch.zeros(1, rows * 2, cols * 2, SAMPLES, device=self.device)
+        self.symbols = torch.zeros(0, SAMPLES, device=self.device)  # where the last frame's flags are set, in order
         self.age = 0
 
     @property
     def cells(self) -> Cells:
         """The last frame's map."""
         return self.past.cells
+
+    def symbols_at(self, window: Window, at: Positions) -> Tensor:
+        """The last frame's symbols at the positions `at` of a window, (N,96); zero where it had none."""
+        if not len(self.symbols):
+            return torch.zeros(len(at), SAMPLES, device=self.device)
+        number = np.cumsum(self.past.coded).reshape(self.past.coded.shape)  # of each flag that is set, from 1
+        number[~self.past.coded] = 0
+        place = torch.from_numpy(number[window.positions]).to(self.device).reshape(-1)[at.index]
+        return F.pad(self.symbols, (0, 0, 1, 0)).index_select(0, place)
 
     def commit(
         self, cells: Cells, window: Window, *, at: Positions, blocks: Tensor, coded: Positions, symbols: Tensor,
@@ -145,10 +155,7 @@ class LayerState:
         plane = tuple(p.clone() for p in self.plane)
         self.plane = plane[0], plane[1], plane[2]
         put_blocks(window.of(self.plane), at, blocks.round().clamp(0, 255).to(torch.uint8))
-        flat = self.symbols.view(-1, SAMPLES)
-        flat[torch.from_numpy(np.flatnonzero(self.past.coded)).to(self.device)] = 0
-        place = (coded.row + 2 * window.top) * self.past.coded.shape[1] + coded.col + 2 * window.left
-        flat[place] = symbols
+        self.symbols = symbols
         flags = np.zeros_like(self.past.coded)
         flags[window.positions] = coded.chosen[0].cpu().numpy()
         total, filled = np.zeros(flags.shape, np.uint8), np.zeros(flags.shape, np.uint8)
@@ -161,8 +168,7 @@ class LayerState:
 
     def commit_empty(self) -> None:
         """A frame in which this layer coded nothing."""
-        if self.cells.any():
-            self.symbols = torch.zeros_like(self.symbols)
+        self.symbols = self.symbols[:0]
         self.past = self.past.then_nothing()
         self.age += 1
 

@@ -110,4 +110,4 @@ def load(mark: bytes, device: str, folder: Path = FOLDER) -> Brain:
         there = ", ".join(m.hex() for m in available(folder)) or "none"
         raise CodecError(f"this stream needs codec weights {mark.hex()}; in {folder} there are {there}")
     brain = read(path)
-    return replace(brain, nets=brain.nets.to(device), device=torch.device(device))
+    return replace(brain, nets=brain.nets.to(device).freeze(), device=torch.device(device))

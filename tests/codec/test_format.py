@@ -38,7 +38,7 @@ def compare(second: Weights, height: int, width: int, clip: list, **options) -> 
         theirs = reference.decode(packet.key, packet.plate, (packet.foreground, packet.background), packet.sums)
         for layer in Layer:
             a, b = product._layers[layer], reference.layers[layer]
-            assert np.array_equal(a.symbols[0].numpy(), b.before.symbols)
+            assert np.array_equal(a.symbols.numpy(), b.before.symbols[b.before.flags])
             for name in ("cells", "mode", "vector", "since", "habit"):
                 assert np.array_equal(getattr(a.past, name), getattr(b.before, name))
             assert np.array_equal(a.past.coded, b.before.flags)

@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.bitstream import StreamReader, StreamWriter
 from pipeline.codec import Decoder, Encoder
+from pipeline.codec.blocks import SAMPLES
 from pipeline.codec.state import LayerState
 from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
 from pipeline.track import RoiStage
@@ -70,7 +71,9 @@ def parsed(state: LayerState) -> int:
     """A CRC32C of maps, modes, vectors, flags and symbols of a layer's last packet."""
     crc = 0
     past = state.past
-    for part in (past.cells, past.mode, past.vector, past.coded, state.symbols.cpu().numpy().astype("<i2")):
+    symbols = np.zeros((*past.coded.shape, SAMPLES), "<i2")
+    symbols[past.coded] = state.symbols.cpu().numpy()
+    for part in (past.cells, past.mode, past.vector, past.coded, symbols):
         crc = google_crc32c.extend(crc, np.ascontiguousarray(part).tobytes())
     return int(crc)
 
