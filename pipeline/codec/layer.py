@@ -66,8 +66,8 @@ class Brain:
     """Nets and tables, on a device, and how they are run. None of that changes what a stream says.
 
     `counts`, when given, collects what is coded (for fitting tables). `bf16`: the analysis in bfloat16; it writes no
-    plane. `whole`: nets over whole frames in place of the window that holds all of a layer's cells. `threads`: of torch,
-    at most.
+    plane. `whole`: nets over whole frames in place of the window that holds all of a layer's cells. `threads`: at
+    most, of torch.
     """
 
     nets: CodecNets
