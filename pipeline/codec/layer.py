@@ -161,11 +161,6 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     Positions are tried where a cheap estimate says that symbols pay; those whose symbols then took more bits than the
     error that they removed is worth go without, and the rest is coded anew, from the same latents.
     """
-    with brain.sharing(4 * int(job.cells.sum())):
-        return _encode_cells(brain, state, plate, job)
-
-
-def _encode_cells(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Coded:
     kind, window = _kind(state.layer), brain.window(job.cells)
     at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
     modes = _position_modes(job.vectors, job.cells, state, window, at)
@@ -180,13 +175,15 @@ def _encode_cells(brain: Brain, state: LayerState, plate: Planes, job: Job) -> C
 
     chosen = _worth_coding(brain, kind, source - pictures, importance, job.q)
     coded = at.select(chosen)
-    latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q)
-    tried = attempt(chosen, coded, latent)
+    with brain.sharing(len(coded)):
+        latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q)
+        tried = attempt(chosen, coded, latent)
     paid = tried.paid(brain.tables, source[chosen], pictures[chosen], importance[chosen], job.q)
     if not bool(paid.all()):
         chosen = chosen.masked_scatter(chosen, paid)
         coded = at.select(chosen)
-        tried = attempt(chosen, coded, latent[paid])
+        with brain.sharing(len(coded)):
+            tried = attempt(chosen, coded, latent[paid])
     writer = SymbolWriter(brain.tables, brain.counts)
     flags = _write_side(writer, state, job, window, coded)
     writer.add(tried.rows, tried.coded)
@@ -262,16 +259,6 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     cells = past.cells if flags & _SAME_MAP else read_map(reader, moment, past)
     if not cells.any():
         raise StreamError("a layer codes no cell")
-    with brain.sharing(4 * int(cells.sum())):
-        return _decode_cells(brain, state, plate, payload, reader, cells)
-
-
-def _decode_cells(
-    brain: Brain, state: LayerState, plate: Planes, payload: bytes, reader: SymbolReader, cells: Cells
-) -> int:
-    """What follows a layer's map."""
-    flags, q = payload[:HEADER]
-    past, moment = state.past, Moment(state.layer, q, state.age)
     places = places_of(cells)
     if flags & _ALL_STILL:
         vectors = Vectors.still(places)
@@ -282,10 +269,11 @@ def _decode_cells(
     at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
     coded = Positions(cell_tensor(np.ascontiguousarray(now[window.positions]), brain.device))
     modes, chosen = _position_modes(vectors, cells, state, window, at), _flags_of(at, coded)
-    symbols = read_symbols(brain, kind, coded, state.symbols_at(window, coded), modes.select(chosen), q, reader)
-    reader.finish()
-    pictures = predict(state, plate, modes, window, at)
-    pictures[chosen] = synthesise(brain, kind, coded, symbols, pictures[chosen], q)
+    before, pictures = state.symbols_at(window, coded), predict(state, plate, modes, window, at)
+    with brain.sharing(len(coded)):
+        symbols = read_symbols(brain, kind, coded, before, modes.select(chosen), q, reader)
+        reader.finish()
+        pictures[chosen] = synthesise(brain, kind, coded, symbols, pictures[chosen], q)
     state.commit(
         cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=vectors.mode, vector=vectors.vector
     )
