@@ -38,8 +38,11 @@ def serve(
     server.serve(config, make_decoder, reset_admin=reset_admin, report=lambda line: say(f"fovea: {line}"))
 
 
+_PLATES = 8  # minutes of footage that a viewer comes back to without delay
+
+
 def _decoder(info: StreamInfo, *, device: str, threads: int) -> DecoderLike:
     """In a worker process, which alone loads the codec."""
     from pipeline.codec import Decoder
 
-    return Decoder(info, device=device, threads=threads)
+    return Decoder(info, device=device, threads=threads, plates=_PLATES)

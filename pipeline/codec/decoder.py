@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 
 import torch
@@ -33,14 +34,18 @@ class Decoder:
         device: str = "auto",
         threads: int | None = None,
         whole: bool = False,
+        plates: int = 1,
         brain: Brain | None = None,
     ) -> None:
+        """`plates`: how many stay decoded, 1.5 bytes a pixel each, for who comes back to a segment."""
         if threads is not None:
             torch.set_num_threads(threads)
         brain = brain or weights.load(info.fingerprint, choose_device(device))
         self._brain = replace(brain, whole=whole, threads=torch.get_num_threads())
         self._geometry = Geometry(info.height, info.width)
         self._layers = tuple(LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
+        self._most_plates = plates
+        self._plates: OrderedDict[bytes, tuple[Planes, Cells]] = OrderedDict()  # coded -> decoded, the latest last
         self._plate: Planes | None = None
         self._unclean: Cells | None = None
         self._ready = [False, False]  # each layer: a key frame was seen and nothing failed since
@@ -53,8 +58,13 @@ class Decoder:
         # Nothing in a packet says which plate it was coded on: after a damaged plate the old one must not serve.
         self._plate = self._unclean = None
         self._ready, self._held, self._key = [False, False], False, None
-        with torch.inference_mode(), full_precision(self._brain.device), self._brain.sharing(0):
-            self._plate, self._unclean = decode_plate(self._brain, self._geometry, plate)
+        if plate not in self._plates:
+            with torch.inference_mode(), full_precision(self._brain.device), self._brain.sharing(0):
+                self._plates[plate] = decode_plate(self._brain, self._geometry, plate)
+            if len(self._plates) > self._most_plates:
+                self._plates.popitem(last=False)
+        self._plates.move_to_end(plate)
+        self._plate, self._unclean = self._plates[plate]
 
     @property
     def unclean(self) -> Cells | None:

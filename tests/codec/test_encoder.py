@@ -310,6 +310,27 @@ def test_an_old_plate_does_not_serve_after_a_damaged_one(walked):
         decoder.decode(replace(packets[8], plate=b""))
 
 
+def test_plates_stay_decoded(walked, monkeypatch):
+    encoder, _, packets = walked
+    others = (make().encode(frame_of(texture(H, W, seed), 0), mask_of(H, W, ())).plate for seed in (1, 2))
+    plates = [packets[0].plate, *others]
+    fresh = []
+    for plate in plates:
+        one = Decoder(encoder.info, device="cpu")
+        one.set_plate(plate)
+        fresh.append(one._plate)
+    decoded = []
+    once = decoder_module.decode_plate
+    monkeypatch.setattr(
+        decoder_module, "decode_plate", lambda brain, size, plate: (decoded.append(plate), once(brain, size, plate))[1]
+    )
+    decoder = Decoder(encoder.info, device="cpu", plates=2)
+    for which in (0, 1, 0, 2, 0, 1):
+        decoder.set_plate(plates[which])
+        assert all(torch.equal(a, b) for a, b in zip(decoder._plate, fresh[which], strict=True))
+    assert decoded == [plates[k] for k in (0, 1, 2, 1)]
+
+
 def test_random_bytes_are_stream_errors_and_nothing_else(walked):
     encoder, _, packets = walked
     rng = np.random.default_rng(4)
