@@ -28,6 +28,8 @@ Mask = npt.NDArray[np.bool_]
 WITHIN = 2  # kinds of vectors: 0 foreground, 1 background, 2 within a cell
 _SPREAD_EDGES, _LENGTH_EDGES = np.array((1, 3, 6, 12, 24, 64)), np.array((1, 3, 9, 25))
 _ALONE = SPREADS - 1  # nothing to guess from
+_FAR = 1 << 20  # beyond every vector
+_APART, _ABSENT = 4 * MAX_VECTOR, -_FAR * (2 + np.arange(TAKEN))
 _FAR_AXIAL = tuple((2 * dy, 2 * dx) for dy, dx in AXIAL)
 # The neighbours of a cell that are known in each phase.
 _AROUND = (_FAR_AXIAL, tuple((2 * dy, 2 * dx) for dy, dx in DIAGONAL), _FAR_AXIAL, DIAGONAL, AXIAL)
@@ -56,16 +58,16 @@ class Guesses:
     def of(cls, candidates: Ints, there: Mask, kind: int, *, spare: int = 0) -> Guesses:
         """`candidates` (n,TAKEN,2), of which those are `there` (n,TAKEN). The last `spare` count for what can be taken,
         not for the middle."""
-        same = (candidates[:, :, None] == candidates[:, None]).all(-1) & there[:, :, None] & there[:, None]
+        # As one number each; what is not there is like nothing else.
+        number = np.where(there, candidates[..., 0] * _APART + candidates[..., 1], _ABSENT)
+        same = number[:, :, None] == number[:, None]
         votes = same.sum(2)
-        once = there & ~(same & np.tri(TAKEN, k=-1, dtype=np.bool_)).any(2)
+        once = there & (same.argmax(2) == np.arange(TAKEN))
         order = np.argsort(np.where(once, -votes, 1), axis=1, kind="stable")
         count = once.sum(1)
         first = np.take_along_axis(votes, order[:, :1], 1)[:, 0]
         real = there if not spare else there & (np.arange(TAKEN) < TAKEN - spare)
-        wide = np.where(real[..., None], candidates, -(1 << 20)).max(1) - np.where(
-            real[..., None], candidates, 1 << 20
-        ).min(1)
+        wide = np.where(real[..., None], candidates, -_FAR).max(1) - np.where(real[..., None], candidates, _FAR).min(1)
         spread = np.where(real.any(1), np.searchsorted(_SPREAD_EDGES, wide.max(1), side="right"), _ALONE)
         return cls(
             vectors=np.take_along_axis(candidates, order[..., None], 1),
@@ -127,7 +129,7 @@ def _length(component: Ints) -> Ints:
 def _middle(candidates: Ints, there: Mask) -> Ints:
     """The median of each component; of an even number half the sum of the middle two, towards zero; of none 0."""
     count, each = there.sum(1), np.arange(len(there))
-    ordered = np.sort(np.where(there[..., None], candidates, 1 << 20), axis=1)
+    ordered = np.sort(np.where(there[..., None], candidates, _FAR), axis=1)
     total = ordered[each, (count - 1).clip(0) // 2] + ordered[each, (count // 2).clip(max=TAKEN - 1)]
     return np.where(count[:, None] > 0, np.sign(total) * (np.abs(total) // 2), 0)
 
