@@ -5,7 +5,7 @@
 | `clip.mp4`, `/footage/clip.mp4`, `file:///footage/clip.mp4` | a file |
 | `rtsp://`, `rtsps://`, `http://`, `https://` | a camera or a file on a server |
 | `/dev/video0`, `v4l2:///dev/video0?size=1280x720&fps=30` | a camera of this machine |
-| `demo://street?seed=1&size=640x360&fps=10` | a made-up street |
+| `demo://street?seed=1&size=640x360&fps=10` | a made-up street; with `&live=1` as a camera gives it, by the clock |
 
 Anything else is refused: FFmpeg knows protocols that run programs, join files or reach other machines.
 """
@@ -101,7 +101,7 @@ def _parse_demo(url: str) -> Address:
     parts = urlsplit(url)
     if parts.netloc != "street" or parts.path not in ("", "/"):
         raise UsageError(f"{url}: the one demo scene is demo://street")
-    patterns = {"seed": r"\d{1,9}", "size": r"\d{2,4}x\d{2,4}", "fps": r"\d{1,3}(\.\d+)?"}
+    patterns = {"seed": r"\d{1,9}", "size": r"\d{2,4}x\d{2,4}", "fps": r"\d{1,3}(\.\d+)?", "live": r"[01]"}
     return Address("demo", "street", url, tuple(_query(url, parts.query, patterns).items()))
 
 

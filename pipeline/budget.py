@@ -1,5 +1,6 @@
 """What a machine's live cameras may take of it, and what they go without where that is too little: the background
-first, then frames, from all of them alike.
+first, then frames, from all of them alike. What their encoders can do about it by themselves (`pipeline.pace`) comes
+before that.
 
 A *lane* is a process (or a thread) that works on the frames of some cameras one after the other: a detector, a codec.
 Its load is the share of its time that it would need for every frame that its cameras give, as measured by the clock:
@@ -63,17 +64,20 @@ class _Mark:
 class _Camera:
     node: str
     worked: int = 0
+    easing: bool = False
     spent_s: dict[str, float] = field(default_factory=dict)
     marks: deque[_Mark] = field(default_factory=lambda: deque(maxlen=1000))
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A node lately: its load, the worst share of frames that found no room, whether frames waited for long."""
+    """A node lately: its load, the worst share of frames that found no room, whether frames waited for long, whether an
+    encoder can still try less hard."""
 
     load: float
     overrun: float
     late: bool
+    easing: bool
 
 
 @dataclass(slots=True)
@@ -112,13 +116,17 @@ class Budget:
             else:
                 del self._nodes[gone.node]
 
-    def worked(self, camera: str, counts: SourceCounts, frames: int, spent_s: Mapping[str, float]) -> None:
-        """So many frames of a camera were done, for so many seconds of each lane; `counts` are its source's."""
+    def worked(
+        self, camera: str, counts: SourceCounts, frames: int, spent_s: Mapping[str, float], *, easing: bool = False
+    ) -> None:
+        """So many frames of a camera were done, for so many seconds of each lane; `counts` are its source's. `easing`:
+        its encoder can still try less hard, and will where that is needed."""
         with self._mutex:
             seen = self._cameras.get(camera)
             if seen is None:
                 return
             seen.worked += frames
+            seen.easing = easing
             for lane, seconds in spent_s.items():
                 seen.spent_s[lane] = seen.spent_s.get(lane, 0.0) + seconds
             overrun = counts.dropped - counts.thinned
@@ -170,6 +178,8 @@ class Budget:
         room = min(1.0, share / seen.load) if seen.load > 0 else 1.0
         if seen.overrun > OVERRUN:
             room = min(room, keep * (1 - seen.overrun))
+        if room < 1 and seen.easing:
+            return node.relief
         if room < 1 and every < MAX_EVERY:
             return Relief(MAX_EVERY if room < 0.5 else 2 * every, keep)
         if abs(room - keep) > CHANGE * keep:
@@ -183,7 +193,7 @@ class Budget:
 def _measure(cameras: Iterable[_Camera], *, since_s: float) -> _Seen | None:
     """None where not enough was seen of any camera."""
     lanes: dict[str, float] = {}
-    overrun, late, found = 0.0, False, False
+    overrun, late, easing, found = 0.0, False, False, False
     for camera in cameras:
         marks = [mark for mark in camera.marks if mark.at_s >= since_s]
         if len(marks) < 2 or marks[-1].at_s - marks[0].at_s < SETTLE_S / 2:
@@ -198,8 +208,8 @@ def _measure(cameras: Iterable[_Camera], *, since_s: float) -> _Seen | None:
             cost_s = (spent_s - first.spent_s.get(lane, 0.0)) / worked
             lanes[lane] = lanes.get(lane, 0.0) + rate * cost_s
         overrun = max(overrun, (last.overrun - first.overrun) / came)
-        late = late or last.waited_s > LATE_S
-    return _Seen(max(lanes.values(), default=0.0), overrun, late) if found else None
+        late, easing = late or last.waited_s > LATE_S, easing or camera.easing
+    return _Seen(max(lanes.values(), default=0.0), overrun, late, easing) if found else None
 
 
 def _news(node: str, load: float, relief: Relief) -> str:

@@ -27,6 +27,7 @@ DEFAULT_CLASSES = {
 }  # fmt: skip
 
 
+EffortName = Literal["best", "balanced", "fast"]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Polygon = Annotated[tuple[tuple[Share, Share], ...], Field(min_length=3, max_length=64)]  # of width and height
 
@@ -87,6 +88,7 @@ class CodecConfig(_Strict):
     segment_s: float = Field(default=60.0, gt=0, le=3600)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)  # of torch, on a CPU; None leaves torch's own choice
+    effort: EffortName = "best"  # of the encoder at most; a live camera goes below it where time is short
 
 
 class AgeStep(_Strict):

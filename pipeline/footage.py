@@ -50,12 +50,12 @@ class Relief:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Footage:
-    """Frames in order, all with the same facts (None only where there are no frames). For `background_every` see
-    Relief."""
+    """Frames in order, all with the same facts (None only where there are no frames). `relief`: what the camera goes
+    without just now."""
 
     facts: SourceFacts | None
     frames: tuple[Frame, ...]
-    background_every: int = 1
+    relief: Relief = Relief()
 
     def __post_init__(self) -> None:
         if self.frames and self.facts is None:
@@ -92,19 +92,23 @@ class Roi:
 @dataclass(frozen=True, slots=True, eq=False)
 class CodedFootage:
     """Packets in order, all of the stream that `info` describes (None only where there are none) and of the same source
-    session."""
+    session. `efforts`: what the encoder spent on each (see pipeline.codec.effort); `easing`: where that is too much, it
+    can still spend less by itself."""
 
     info: StreamInfo | None
     session: int
     frames: tuple[CodedFrame, ...]
     is_live: bool = False
+    efforts: tuple[str, ...] = ()
+    easing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
     """What became of a camera's frames. In the end `frames_in == coded + dropped + killed`: `dropped` made room for
     newer ones, or was `thinned` out evenly while the node was over its budget; `killed` were under way when a worker
-    died. `lost` arrived damaged and never were frames."""
+    died. `lost` arrived damaged and never were frames. Of the coded, `balanced` and `fast` were coded with that
+    effort."""
 
     frames_in: int = 0
     coded: int = 0
@@ -117,15 +121,19 @@ class Counters:
     gaps: int = 0
     restarts: int = 0
     thinned: int = 0
+    balanced: int = 0
+    fast: int = 0
 
-    def plus(self, coded: Sequence[CodedFrame]) -> Counters:
-        """With these frames coded too. The plate is foreground: it is kept as long."""
+    def plus(self, coded: Sequence[CodedFrame], efforts: Sequence[str] = ()) -> Counters:
+        """With these frames coded too, with these efforts. The plate is foreground: it is kept as long."""
         packets = [frame.packet for frame in coded]
         return replace(
             self,
             coded=self.coded + len(packets),
             bytes_foreground=self.bytes_foreground + sum(len(p.plate) + len(p.foreground) for p in packets),
             bytes_background=self.bytes_background + sum(len(p.background) for p in packets),
+            balanced=self.balanced + efforts.count("balanced"),
+            fast=self.fast + efforts.count("fast"),
         )
 
     def __add__(self, other: Counters) -> Counters:
@@ -135,11 +143,13 @@ class Counters:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a batch adds to a camera's counters once it is stored. `latencies_s`: seconds from arrival to durability of
-    the live frames that have become durable meanwhile; `pixels` is what was coded."""
+    the live frames that have become durable meanwhile; `pixels` is what was coded; `effort` that of the last frame,
+    empty where there is none."""
 
     counters: Counters
     pixels: int = 0
     latencies_s: tuple[float, ...] = ()
+    effort: str = ""
 
 
 class Ledger:

@@ -21,6 +21,7 @@ from pipeline.address import parse_address
 from pipeline.config import CameraConfig, CodecConfig, Polygon, SourceConfig
 from pipeline.errors import FoveaError, JobError, SourceError
 from pipeline.footage import CodedFootage, Counters, Footage, Receipt, Relief, Roi, SourceCounts, SourceFacts
+from pipeline.pace import Lane, Pace
 from pipeline.privacy import Blackout
 from pipeline.still import StillBackground
 from pipeline.types import CodedFrame, Frame, Masked, StreamInfo
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 NO_RELIEF = Relief()
 LINGER_S = 0.15
+QUEUE_BATCHES = 4  # of a live camera: what comes while a plate is coded has room
 BATCH_BYTES = 16 << 20  # a batch of large frames is cut to about this, which bounds what is in flight
 
 
@@ -131,7 +133,7 @@ class SourceStage:
         if self._live is not None:
             self._live.thin(relief.keep)
             footage = self._live.take(self._batch)
-            return replace(footage, background_every=relief.background_every), self._live.counts()
+            return replace(footage, relief=relief), self._live.counts()
         if self._source is None:
             raise JobError("the source was not set up")
         frames = self._pull()
@@ -146,8 +148,9 @@ class SourceStage:
 
         config = self._config
         settings = LiveSettings(
-            size=2 * self._batch, stall_s=config.timeout_s, retry_s=config.retry_s, reconnect=config.reconnect,
-            limit=config.frames and max(1, config.frames - self._skip), linger_s=self._linger_s,
+            size=QUEUE_BATCHES * self._batch, stall_s=config.timeout_s, retry_s=config.retry_s,
+            reconnect=config.reconnect, limit=config.frames and max(1, config.frames - self._skip),
+            linger_s=self._linger_s,
         )  # fmt: skip
         self._live = LiveSource(partial(open_source, config), settings, first=first)
 
@@ -217,10 +220,12 @@ class DetectStage:
 
 class CodecStage:
     """Frames and masks to packets. Holds the codec's state: batches must come in order. Other facts mean another
-    encoder, which begins with a plate and a key frame."""
+    encoder, which begins with a plate and a key frame. What is live is coded with less effort than was asked for where
+    time is short; cameras that work in turn share a `lane`."""
 
-    def __init__(self, config: CodecConfig) -> None:
+    def __init__(self, config: CodecConfig, lane: Lane | None = None) -> None:
         self._config = config
+        self._pace = Pace(config.effort, lane or Lane())
         self._facts: SourceFacts | None = None
         self._encoder: Encoder | None = None
         self._info: StreamInfo | None = None
@@ -237,12 +242,19 @@ class CodecStage:
         if self._encoder is None or facts != self._facts:
             self._facts, (self._encoder, self._info) = facts, self._make(facts)
             self._still = StillBackground()
-        encoder, still, every = self._encoder, self._still, footage.background_every
-        coded = tuple(
-            CodedFrame(encoder.encode(still.process(frame, roi.mask.cells, every=every), roi.mask), roi.detections)
-            for frame, roi in zip(footage.frames, rois, strict=True)
-        )  # fmt: skip
-        return CodedFootage(self._info, facts.session, coded, is_live=facts.is_live)
+        coded: list[CodedFrame] = []
+        efforts: list[str] = []
+        for frame, roi in zip(footage.frames, rois, strict=True):
+            if facts.is_live:
+                self._encoder.effort = self._pace.effort(frame.wall_us, relieved=footage.relief != NO_RELIEF)
+            begin_s = time.perf_counter()
+            shown = self._still.process(frame, roi.mask.cells, every=footage.relief.background_every)
+            coded.append(CodedFrame(self._encoder.encode(shown, roi.mask), roi.detections))
+            efforts.append(self._encoder.effort)
+            if facts.is_live:
+                self._pace.took(frame.wall_us, time.perf_counter() - begin_s)
+        easing = facts.is_live and self._pace.easing
+        return CodedFootage(self._info, facts.session, tuple(coded), facts.is_live, tuple(efforts), easing)
 
     def _make(self, facts: SourceFacts) -> tuple[Encoder, StreamInfo]:
         from pipeline.codec import Encoder
@@ -252,7 +264,7 @@ class CodecStage:
             width=facts.width, height=facts.height, fps=facts.fps,
             quality=config.quality, bitrate_bps=config.bitrate_bps,
             gop_us=round(config.gop_s * 1e6), segment_us=round(config.segment_s * 1e6),
-            device=config.device, threads=config.threads,
+            device=config.device, threads=config.threads, effort=config.effort,
         )  # fmt: skip
         return encoder, replace(
             encoder.info, sar=facts.sar, rotation=facts.rotation, matrix=facts.matrix, full_range=facts.full_range
@@ -260,6 +272,7 @@ class CodecStage:
 
     def close(self) -> None:
         self._encoder = None
+        self._pace.leave()
 
 
 class SinkStage:
@@ -285,8 +298,9 @@ class SinkStage:
                 self._sink.append(frame)
             if coded.is_live:
                 self._waiting_us.extend(frame.packet.wall_us for frame in coded.frames)
-        info, counters = coded.info, Counters().plus(coded.frames)
-        return Receipt(counters, info.width * info.height * counters.coded if info else 0, self._latencies())
+        info, counters = coded.info, Counters().plus(coded.frames, coded.efforts)
+        pixels = info.width * info.height * counters.coded if info else 0
+        return Receipt(counters, pixels, self._latencies(), coded.efforts[-1] if coded.efforts else "")
 
     def _latencies(self) -> tuple[float, ...]:
         """Seconds from the arrival of live frames until they were durable, for those that have become so."""
@@ -325,8 +339,8 @@ class CameraPlan:
     def detect(self) -> DetectStage:
         return DetectStage(self.config)
 
-    def codec(self) -> CodecStage:
-        return CodecStage(self.config.codec)
+    def codec(self, lane: Lane | None = None) -> CodecStage:
+        return CodecStage(self.config.codec, lane)
 
     def sink(self) -> SinkStage:
         return SinkStage(self.opener)

@@ -39,6 +39,7 @@ class CameraReport:
     node: str = ""  # where it is coded; empty for this machine
     place: str = ""  # the same for people, with the worker group
     relief: Relief = field(default_factory=Relief)
+    effort: str = ""  # of its encoder, lately
     error: FoveaError | None = None
     unexpected: BaseException | None = None  # the cause of `error` where that was a fault of ours
     done: bool = False
@@ -65,7 +66,7 @@ class CameraReport:
     def stored(self, ledger: Ledger, receipt: Receipt) -> None:
         """A batch was stored."""
         ledger.store(receipt)
-        self.counters = ledger.total
+        self.counters, self.effort = ledger.total, receipt.effort or self.effort
         if self.watch is not None:
             self.watch(self, receipt)
 
@@ -115,10 +116,10 @@ def run_chain(plan: CameraPlan, report: CameraReport, stop: threading.Event, *, 
             footage, counts = source.process(report.relief)
             report.read(ledger, counts)
             begin_s = time.perf_counter()
-            receipt = sink.process(codec.process(footage, detect.process(footage)))
-            report.stored(ledger, receipt)
+            coded = codec.process(footage, detect.process(footage))
+            report.stored(ledger, sink.process(coded))
             spent_s = {plan.camera: time.perf_counter() - begin_s}  # its thread is a lane of its own
-            budget.worked(plan.camera, counts, len(footage.frames), spent_s)
+            budget.worked(plan.camera, counts, len(footage.frames), spent_s, easing=coded.easing)
             ended = counts.ended
 
 

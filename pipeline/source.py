@@ -106,7 +106,7 @@ def probe(url: str, *, timeout_s: float = 10.0) -> Probe:
     address = parse_address(url)
     if address.kind == "demo":
         with _open_demo(address, config) as demo:
-            return Probe(address.name, "demo", "yuv420p", demo.width, demo.height, demo.fps, False, 0.0, True)
+            return Probe(address.name, "demo", "yuv420p", demo.width, demo.height, demo.fps, demo.is_live, 0.0, True)
     started = time.monotonic()
     reader = Reader(address, config)
     opened, facts = time.monotonic() - started, reader.facts
@@ -140,7 +140,8 @@ def _open_demo(address: Address, config: SourceConfig) -> Source:
     if config.halve:
         width, height = width // 2, height // 2
         check_size(width, height, address.name)
-    start_us = unix_us(config.start_time) if config.start_time else time.time_ns() // 1000
+    live = options.get("live") == "1"
+    start_us = unix_us(config.start_time) if config.start_time and not live else time.time_ns() // 1000
 
     def frames() -> Iterator[Frame]:
         index = 0
@@ -149,11 +150,13 @@ def _open_demo(address: Address, config: SourceConfig) -> Source:
             if config.halve:
                 y, u, v = halved((y, u, v))
             pts_us = round(index * 1_000_000 / fps)
+            if live:  # a picture that is late itself comes at once, as from a camera that stutters
+                time.sleep(max(0.0, (start_us + pts_us) / 1e6 - time.time()))
             yield Frame(y, u, v, index=index, pts_us=pts_us, wall_us=start_us + pts_us)
             index += 1
 
     rate = min(fps, config.fps or fps)
-    facts = Facts(width, height, rate, False, matrix=BT709)
+    facts = Facts(width, height, rate, live, matrix=BT709)
     return Source(
         facts, f"{address.name} ({width}x{height}, {rate:g} fps)", _limit(frames(), config), int, lambda: None
     )

@@ -20,6 +20,7 @@ from pipeline.errors import CodecError, SourceError
 from pipeline.footage import CodedFootage, Footage, Relief, Roi, SourceCounts, SourceFacts
 from pipeline.graph import NO_RELIEF, FrameSink, SinkStage
 from pipeline.live import LiveSettings, LiveSource
+from pipeline.pace import Lane
 from pipeline.types import CodedFrame, Frame, Packet, RoiMask, StreamInfo
 
 
@@ -119,7 +120,9 @@ class Tight(Budget):
     def relief(self, camera: str) -> Relief:
         return Relief(4, 0.25) if camera in self.nodes_of else Relief()
 
-    def worked(self, camera: str, counts: SourceCounts, frames: int, spent_s: Mapping[str, float]) -> None:
+    def worked(
+        self, camera: str, counts: SourceCounts, frames: int, spent_s: Mapping[str, float], *, easing: bool = False
+    ) -> None:
         self.done[camera] = self.done.get(camera, 0) + frames
         self.lanes |= {lane for lane, seconds in spent_s.items() if seconds > 0}
 
@@ -231,7 +234,7 @@ class TinyPlan:
     def detect(self) -> TinyDetector:
         return TinyDetector()
 
-    def codec(self) -> TinyCodec:
+    def codec(self, lane: Lane | None = None) -> TinyCodec:
         return TinyCodec(self.codec_fails_at, self.codec_dies_at, self.codec_pause_s, self.once, self.setup_waits_for)
 
     def sink(self) -> SinkStage:

@@ -23,6 +23,7 @@ class Site:
     fps: float = 10.0
     room: float = 16.0
     overhead: float = 1.0  # of real time over what is told
+    easing: bool = False
     now_s: float = 0.0
     waiting: dict[str, float] = field(default_factory=dict)
     came: dict[str, float] = field(default_factory=dict)
@@ -60,7 +61,9 @@ class Site:
             thinned=round(1000 * self.thinned[camera]),
             queue_age_s=self.waiting[camera] / self.fps,
         )  # thousandths of frames, so that nothing hangs on rounding
-        self.budget.worked(camera, counts, round(1000 * done), {f"codec of {self.cameras[camera]}": done * cost_s})
+        self.budget.worked(
+            camera, counts, round(1000 * done), {f"codec of {self.cameras[camera]}": done * cost_s}, easing=self.easing
+        )
 
     def _add(self, sums: dict[str, float], camera: str, value: float) -> None:
         sums[camera] = sums.get(camera, 0.0) + value
@@ -126,6 +129,15 @@ def test_a_shortage_that_no_lane_shows_is_seen_in_the_queues() -> None:
     site.run(60)
     assert site.budget.relief("a").keep == pytest.approx(0.6, abs=0.2)
     assert sum(site.dropped.values()) - dropped < 0.1 * 60 * 20
+
+
+def test_nothing_is_left_out_while_encoders_can_try_less_hard() -> None:
+    site = Site({"a": "n", "b": "n"}, still_s=0.05, background_s=0.05, easing=True)
+    site.run(60)
+    assert set(site.history) == {Relief()}
+    site.easing = False
+    site.run(60)
+    assert site.budget.relief("a").background_every > 1
 
 
 def test_nodes_do_not_pay_for_each_other() -> None:

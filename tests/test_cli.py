@@ -160,7 +160,7 @@ def test_run_then_the_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert list(result) == ["seconds", "cameras"]
     counters = result["cameras"]["good"]
     names = ["frames_in", "coded", "dropped", "lost", "bytes_foreground", "bytes_background", "killed"]
-    assert list(counters) == [*names, "reconnects", "gaps", "restarts", "thinned"]
+    assert list(counters) == [*names, "reconnects", "gaps", "restarts", "thinned", "balanced", "fast"]
     assert (counters["frames_in"], counters["coded"], counters["dropped"], counters["lost"]) == (4, 4, 0, 0)
     status, out, _ = run(capsys, "store", "ls", store, "--json")
     listed = json.loads(out)["cameras"]["good"]

@@ -69,6 +69,7 @@ def test_the_dashboard_shows_what_there_is_and_all_of_it() -> None:
     known = {metric.name for metric in SiteCollector(lambda: STATE).collect()}
     assert used <= known
     by_hand = {"fovea_frames_in", "fovea_frames_coded", "fovea_frames_lost", "fovea_frames_thinned", "fovea_fps_in"}
+    by_hand |= {"fovea_frames_balanced", "fovea_frames_fast"}
     assert known - used <= by_hand | {"fovea_bits_a_pixel", "fovea_queue_age_seconds", "fovea_memory_bytes"}
     places = [tuple(panel["gridPos"].values()) for panel in board["panels"]]
     assert len(set(places)) == len(places)

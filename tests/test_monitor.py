@@ -67,7 +67,8 @@ def test_nodes_say_what_their_cameras_go_without(archive: Path) -> None:
     machines = {"a" * 20: MachineUse("10.0.0.1", 0.25, 1 << 30, 2 << 30, (gpu,)), "": MachineUse("", 0.5, 1, 2)}
     loads = NodeLoad("a" * 20, ("gate",), 1.7, Relief(8, 0.5)), NodeLoad("gone", ("yard",), None, Relief())
     monitor = Monitor(archive, loads=lambda: loads, machines=lambda: machines)
-    report = CameraReport("gate", counters=Counters(frames_in=10, dropped=4, thinned=3), relief=Relief(8, 0.5))
+    counters = Counters(frames_in=10, dropped=4, thinned=3, balanced=1, fast=2)
+    report = CameraReport("gate", counters=counters, relief=Relief(8, 0.5), effort="fast")
     job = SiteRun([])
     job.cameras = {"gate": report}
     with serving("127.0.0.1:0", partial(monitor.state, job)) as port:
@@ -85,6 +86,8 @@ def test_nodes_say_what_their_cameras_go_without(archive: Path) -> None:
     assert found["fovea_gpu_memory_used_bytes", "0", node] == 6 << 30
     assert found["fovea_node_cpu_share", "this machine"] == 0.5
     assert (found["fovea_keep_share", "gate"], found["fovea_background_every", "gate"]) == (0.5, 8)
+    assert found["fovea_effort", "gate"] == 2
+    assert (found["fovea_frames_balanced_total", "gate"], found["fovea_frames_fast_total", "gate"]) == (1, 2)
     assert (found["fovea_frames_thinned_total", "gate"], found["fovea_frames_dropped_total", "gate"]) == (3, 4)
 
 

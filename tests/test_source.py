@@ -270,7 +270,19 @@ def test_probe(tmp_path: Path) -> None:
     assert (found.codec, found.pixel_format, found.width, found.fps) == ("ffv1", "yuv420p", 200, 10.0)
     assert found.reconnects
     assert not found.is_live
-    assert probe("demo://street?size=320x200").width == 320
+    demo = probe("demo://street?size=320x200")
+    assert (demo.width, demo.is_live) == (320, False)
+    assert probe("demo://street?size=320x200&live=1").is_live
+
+
+def test_a_live_demo_comes_by_the_clock() -> None:
+    begin_s = time.time()
+    with open_source(SourceConfig(url="demo://street?size=64x64&fps=40&live=1", frames=9)) as source:
+        assert source.is_live
+        frames = list(source)
+    assert [frame.pts_us for frame in frames] == [25_000 * i for i in range(9)]
+    assert begin_s <= frames[0].wall_us / 1e6 <= time.time() - 0.19
+    assert frames[8].wall_us - frames[0].wall_us == 200_000
 
 
 @contextlib.contextmanager

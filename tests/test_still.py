@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.config import CodecConfig
-from pipeline.footage import CodedFootage, Footage, Roi, SourceFacts
+from pipeline.footage import CodedFootage, Footage, Relief, Roi, SourceFacts
 from pipeline.graph import CodecStage
 from pipeline.still import StillBackground
 from pipeline.types import Frame, RoiMask
@@ -56,7 +56,7 @@ def test_what_an_object_uncovers_is_shown_and_then_held() -> None:
 
 
 def test_the_codec_spends_less_on_the_background_and_the_same_on_the_foreground() -> None:
-    chance, facts = np.random.default_rng(3), SourceFacts(W, H, 10.0, True)
+    chance, facts = np.random.default_rng(3), SourceFacts(W, H, 10.0, False)
     scene = chance.integers(60, 190, (12, H, W)).astype(np.uint8)
     frames = [
         Frame(scene[i], flat(0).u, flat(0).v, index=i, pts_us=i * 100_000, wall_us=1 + i * 100_000) for i in range(12)
@@ -67,7 +67,7 @@ def test_the_codec_spends_less_on_the_background_and_the_same_on_the_foreground(
     def coded(every: int) -> CodedFootage:
         stage = CodecStage(CodecConfig(threads=1, device="cpu", gop_s=10))
         stage.setup()
-        return stage.process(Footage(facts, tuple(frames), every), (roi,) * 12)
+        return stage.process(Footage(facts, tuple(frames), Relief(every)), (roi,) * 12)
 
     full, eased = ([item.packet for item in coded(every).frames] for every in (1, 4))
     assert [p.foreground for p in full] == [p.foreground for p in eased]

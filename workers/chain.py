@@ -175,12 +175,13 @@ class _Camera:
                         raise WorkerError(f"a worker process says nothing for {self._config.stall_s:g} s")
                     continue
                 silent_s = 0.0
-                found, looked_s, (frames, coded_s), receipt = ray.get(
+                found, looked_s, (frames, coded_s, easing), receipt = ray.get(
                     [batch.counts, batch.looked, batch.coded, batch.stored]
                 )
                 self._report.read(self._ledger, found)
                 self._report.stored(self._ledger, receipt)
-                self._budget.worked(self._plan.camera, found, frames, workers.lanes(looked_s, coded_s))
+                lanes = workers.lanes(looked_s, coded_s)
+                self._budget.worked(self._plan.camera, found, frames, lanes, easing=easing)
                 flight.popleft()
                 ended = ended or found.ended
         except BaseException:
@@ -193,8 +194,8 @@ class _Camera:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """References to what comes of one: the source's counts, the detector's seconds, the codec's frames and seconds, the
-    sink's receipt."""
+    """References to what comes of one: the source's counts, the detector's seconds, the codec's frames, seconds and
+    whether it can take less, the sink's receipt."""
 
     counts: Any
     looked: Any

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 TIMEOUT_S = 5.0
 REFRESH_S = 1.0
 COLUMNS = (
-    "camera", "state", "in/s", "coded/s", "goes without", "dropped", "killed", "lost", "gaps", "restarts", "bits/px",
-    "p99 s", "place",
+    "camera", "state", "in/s", "coded/s", "effort", "goes without", "dropped", "killed", "lost", "gaps", "restarts",
+    "bits/px", "p99 s", "place",
 )  # fmt: skip
 
 
@@ -81,8 +81,8 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
         counts = tuple(str(counters[name]) for name in ("dropped", "killed", "lost", "gaps", "restarts"))
         rates = f"{camera['fps_in']:.1f}", f"{camera['fps_coded']:.1f}"
         rows.append((
-            camera["camera"], state, *rates, camera["relief"], *counts, f"{camera['bits_a_pixel']:.4f}",
-            "" if late is None else f"{late:.2f}", camera["place"],
+            camera["camera"], state, *rates, camera["effort"], camera["relief"], *counts,
+            f"{camera['bits_a_pixel']:.4f}", "" if late is None else f"{late:.2f}", camera["place"],
         ))  # fmt: skip
     return rows
 

@@ -61,20 +61,24 @@ def encode(
     frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
     halve: Annotated[bool, typer.Option("--halve", help="Half width and height.")] = False,
     threads: Threads = None,
+    effort: Annotated[str, typer.Option(help="best, balanced or fast: bytes against time.")] = "best",
     as_json: Json = False,
 ) -> int:
     """One video into one stream file."""
+    from pipeline.pace import LEVELS
+
     if quality is not None and bitrate is not None:
         raise UsageError("--quality and --bitrate: one of them")
     choice(detector, ("auto", "yolo", "motion", "none"), "--detector")
     choice(device, DEVICES, "--device")
+    choice(effort, LEVELS, "--effort")
     config = _camera(
         source={"url": source, "frames": frames, "halve": halve, "reconnect": False},
         detector=_detector(detector, weights, boxes, device),
         mask={"dilate": 0, "hold_s": 0} if boxes else {},
         codec={
             "quality": 50.0 if quality is None else quality, "bitrate_bps": bitrate,
-            "gop_s": gop, "device": device, "threads": threads,
+            "gop_s": gop, "device": device, "threads": threads, "effort": effort,
         },
     )  # fmt: skip
     with replacing(out) as part:

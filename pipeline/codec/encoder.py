@@ -9,6 +9,7 @@ import torch
 
 from pipeline.codec import weights
 from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource
+from pipeline.codec.effort import BEST, EFFORTS
 from pipeline.codec.exact import full_precision
 from pipeline.codec.layer import Brain, Coded, Job, cells_worth_coding, encode_layer
 from pipeline.codec.nets import QUALITIES, step_size
@@ -66,8 +67,8 @@ class Encoder:
     """Turns one camera's frames into packets.
 
     `quality` 0..100 sets the foreground; the background follows. With `bitrate_bps` quality is the upper limit.
-    `bf16` and `whole`: see `Brain`. `info` is what a decoder must be given. Raises CodecError for frames of another
-    size.
+    `bf16` and `whole`: see `Brain`. `effort` is the name of one of EFFORTS and may change between frames. `info` is
+    what a decoder must be given. Raises CodecError for frames of another size.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Encoder:
         fps: float = 0.0,
         bf16: bool = False,
         whole: bool = False,
+        effort: str = BEST.name,
         tuning: Tuning | None = None,
         brain: Brain | None = None,
     ) -> None:
@@ -102,8 +104,19 @@ class Encoder:
         self._frames = 0
         self._search = MotionSearch(self._brain.tables, self._brain.nets.analysis_of("foreground").basis)
         self._change = ChangeDetector()
+        self.effort = effort
         self._scene: CleanScene | None = None
         self._segment: _Segment | None = None
+
+    @property
+    def effort(self) -> str:
+        return self._effort.name
+
+    @effort.setter
+    def effort(self, name: str) -> None:
+        if name not in EFFORTS:
+            raise CodecError(f"effort {name!r}: none of {', '.join(EFFORTS)}")
+        self._effort = EFFORTS[name]
 
     def encode(self, frame: Frame, mask: RoiMask) -> Packet:
         """Code one frame. Frames come in order; `mask` has the frame's cells."""
@@ -190,7 +203,14 @@ class Encoder:
         if mask.cells.any():
             importance = mask.importance.astype(np.float32) / 255
             lively = cells_worth_coding(
-                self._brain, state, picture, mask.cells, q=q, importance=importance, least_bits=0.0
+                self._brain,
+                state,
+                picture,
+                mask.cells,
+                q=q,
+                importance=importance,
+                least_bits=self._effort.lively_bits,
+                most=self._effort.most_cells,
             )
             vectors = self._search.choose(
                 picture,
@@ -201,8 +221,9 @@ class Encoder:
                 importance=importance,
                 q=q,
                 move=state.age > 0,
+                effort=self._effort,
             )
-            job = Job(picture, mask.cells, vectors, importance, q, self.tuning.thrift)
+            job = Job(picture, mask.cells, vectors, importance, q, self.tuning.thrift, self._effort)
             coded = encode_layer(self._brain, state, segment.plate, job)
         else:
             state.commit_empty()
@@ -212,6 +233,9 @@ class Encoder:
 
     def _code_background(self, segment: _Segment, scene: CleanScene, picture: Planes, busy: Cells, q: int) -> Coded:
         state, q = self._background, self._background_q(q)
+        if state.age % self._effort.background_every:  # what changes now is seen, and coded, with the next
+            state.commit_empty()
+            return Coded(b"", 0)
         step = self._step(q)
         importance = np.full(busy.shape, self._balance.importance, np.float32)
         changed = self._change.changed(picture, segment.kept.planes, step=step) & ~busy
@@ -221,9 +245,17 @@ class Encoder:
             state.commit_empty()
             return Coded(b"", 0)
         vectors = self._search.choose(
-            picture, state, segment.plate, changed, lively=changed, importance=importance, q=q, move=state.age > 0
+            picture,
+            state,
+            segment.plate,
+            changed,
+            lively=changed,
+            importance=importance,
+            q=q,
+            move=state.age > 0,
+            effort=self._effort,
         )
-        job = Job(picture, changed, vectors, importance, q, self.tuning.thrift_background)
+        job = Job(picture, changed, vectors, importance, q, self.tuning.thrift_background, self._effort)
         coded = encode_layer(self._brain, state, segment.plate, job)
         segment.kept.keep(picture, changed)
         return coded

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, weighted
+from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.entropy import steps, table_scale
 from pipeline.codec.flags import read_flags, write_flags
 from pipeline.codec.maps import read_map, write_map
@@ -30,10 +31,11 @@ from pipeline.codec.model import (
     CodecNets,
     Kind,
     Modes,
+    guessed_loss,
     loss_weight,
     quantise,
+    saving,
     side_features,
-    worth_coding,
 )
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, Vectors, places_of, read_modes, write_modes
 from pipeline.codec.motion import fetch
@@ -105,6 +107,7 @@ class Job:
     importance: npt.NDArray[np.float32]
     q: int
     thrift: float = 1.0
+    effort: Effort = BEST
 
 
 def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, window: Window, at: Positions) -> Modes:
@@ -159,7 +162,8 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     """Encode one inter layer and commit it to the state.
 
     Positions are tried where a cheap estimate says that symbols pay; those whose symbols then took more bits than the
-    error that they removed is worth go without, and the rest is coded anew, from the same latents.
+    error that they removed is worth go without, and the rest is coded anew, from the same latents. With less effort a
+    closer estimate has to do.
     """
     kind, window = _kind(state.layer), brain.window(job.cells)
     at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
@@ -173,12 +177,16 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
             brain, kind, coded, latent, pictures[chosen], state.symbols_at(window, coded), modes.select(chosen), job
         )
 
-    chosen = _worth_coding(brain, kind, source - pictures, importance, job.q)
+    effort = job.effort
+    savings, least = _savings(brain, kind, source - pictures, importance, job.q, exact=not effort.recode)
+    chosen = _most(savings, least, effort.most_positions)
     coded = at.select(chosen)
     with brain.sharing(len(coded)):
-        latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q)
+        latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q, project=effort.project)
         tried = attempt(chosen, coded, latent)
-    paid = tried.paid(brain.tables, source[chosen], pictures[chosen], importance[chosen], job.q)
+    paid = torch.ones_like(importance[chosen], dtype=torch.bool)
+    if effort.recode:
+        paid = tried.paid(brain.tables, source[chosen], pictures[chosen], importance[chosen], job.q)
     if not bool(paid.all()):
         chosen = chosen.masked_scatter(chosen, paid)
         coded = at.select(chosen)
@@ -194,13 +202,24 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols))
 
 
-def _worth_coding(
-    brain: Brain, kind: Kind, residual: Tensor, importance: Tensor, q: int, least_bits: float = LEAST_BITS
-) -> Tensor:
-    """(N,) bool, of (N,96) residuals; `importance` (N,)."""
+def _most(savings: Tensor, least: float, most: int | None) -> Tensor:
+    """Which (N,) save more than `least`; at most about `most` of them, those that save most."""
+    chosen = savings > least
+    if most is not None and int(chosen.sum()) > most:
+        chosen = savings >= savings.topk(most).values[-1]
+    return chosen
+
+
+def _savings(
+    brain: Brain, kind: Kind, residual: Tensor, importance: Tensor, q: int, *, exact: bool = False
+) -> tuple[Tensor, float]:
+    """What symbols are expected to save in bits, (N,), of (N,96) residuals; `importance` (N,). And how much that has to
+    be: an estimate that is not `exact` lets pass what has a chance, for a layer is then coded twice."""
     step = step_size(torch.full((len(residual),), float(q), device=residual.device))
-    basis = brain.nets.analysis_of(kind).basis
-    return worth_coding(residual, basis, step, loss_weight(importance), least_bits=least_bits)
+    basis, weight = brain.nets.analysis_of(kind).basis, loss_weight(importance)
+    if exact:
+        return -guessed_loss(residual, basis, step, weight), 0.0
+    return saving(residual, basis, step, weight), LEAST_BITS
 
 
 def cells_worth_coding(
@@ -212,9 +231,10 @@ def cells_worth_coding(
     q: int,
     importance: npt.NDArray[np.float32],
     least_bits: float = LEAST_BITS,
+    most: int | None = None,
 ) -> Cells:
-    """Of some cells (rows, cols) those in which at least one position would get symbols if it were predicted in
-    place."""
+    """Of some cells (rows, cols) those in which at least one position would get symbols if it were predicted in place;
+    at most about `most` of them."""
     kept = np.zeros_like(cells)
     if cells.any():
         window = brain.window(cells)
@@ -222,9 +242,10 @@ def cells_worth_coding(
         residual = blocks_at(window.of(picture), at) - blocks_at(window.of(state.plane), at)
         counts = importance[window.cells].repeat(2, 0).repeat(2, 1)[at.chosen[0].cpu().numpy()]
         weight = torch.from_numpy(counts).to(brain.device)
-        chosen = at.select(_worth_coding(brain, _kind(state.layer), residual, weight, q, least_bits)).chosen[0]
+        grid = at.spread(_savings(brain, _kind(state.layer), residual, weight, q)[0][:, None])
         rows, cols = cells[window.cells].shape
-        kept[window.cells] = chosen.cpu().numpy().reshape(rows, 2, cols, 2).any((1, 3))
+        best = grid.cpu().numpy().reshape(rows, 2, cols, 2).max((1, 3))
+        kept[window.cells] = _most(torch.from_numpy(best).flatten(), least_bits, most).view(rows, cols).numpy()
     return kept
 
 
@@ -331,7 +352,15 @@ class Attempt:
 
 
 def latents(
-    brain: Brain, kind: Kind, at: Positions, source: Tensor, prediction: Tensor, importance: Tensor, q: int
+    brain: Brain,
+    kind: Kind,
+    at: Positions,
+    source: Tensor,
+    prediction: Tensor,
+    importance: Tensor,
+    q: int,
+    *,
+    project: bool = True,
 ) -> Tensor:
     """What N positions have to say, in quantiser steps and not yet rounded, (N,96). `source` and `prediction` (N,96)
     grey levels; `importance` (1,rows,cols,1)."""
@@ -342,7 +371,7 @@ def latents(
     synthesis = nets.synthesis_of(kind)
     with torch.autocast(brain.device.type, torch.bfloat16, enabled=brain.bf16):
         latent = nets.analysis_of(kind)(source - prediction, prediction, importance, quality, at)
-    if PROJECTED[kind]:
+    if PROJECTED[kind] and project:
         missed = weighted(source - synthesis(latent, prediction, quality, at))
         latent = latent + PROJECTED[kind] * synthesis.project(missed, quality)
     return latent

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.codec.blocks import square_means
+from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR, filtered
 
 _COARSE = 16  # pixels at half size, either way
@@ -33,21 +34,25 @@ class Matches:
     own: Tensor
 
 
-def match(current: Tensor, reference: Tensor, places: Tensor, last: Tensor, *, price: float) -> Matches:
+def match(
+    current: Tensor, reference: Tensor, places: Tensor, last: Tensor, *, price: float, effort: Effort = BEST
+) -> Matches:
     """Match cells at `places` (n,2) of the luma planes (1,H,W) uint8. `last` (n,2): vectors worth trying, quarter
     pixels. `price`: the squared error that a bit of vector is worth."""
     parts = [slice(first, first + _CHUNK) for first in range(0, len(places), _CHUNK)]
-    found = [_match(current, reference, places[part], last[part], price) for part in parts]
+    found = [_match(current, reference, places[part], last[part], price, effort) for part in parts]
     return Matches(torch.cat([m.whole for m in found]), torch.cat([m.own for m in found]))
 
 
-def _match(current: Tensor, reference: Tensor, places: Tensor, last: Tensor, price: float) -> Matches:
+def _match(current: Tensor, reference: Tensor, places: Tensor, last: Tensor, price: float, effort: Effort) -> Matches:
     blocks = _patches(current, _corners(places), 8)
     coarse, last = _coarse(current, reference, places, price), torch.round(last / 4).long()
     starts = torch.stack((coarse, last, torch.zeros_like(last))).clamp(-_LIMIT, _LIMIT)
+    if effort.one_start:
+        starts = _nearest(blocks, reference, places, starts, price)
     new = torch.ones(starts.shape[:2], dtype=torch.bool, device=places.device)  # the same start is tried once
-    new[1] = (starts[1] != starts[0]).any(-1)
-    new[2] = (starts[2] != starts[0]).any(-1) & (starts[2] != starts[1]).any(-1)
+    for k in range(1, len(starts)):
+        new[k] = (starts[k] != starts[:k]).any(-1).all(0)
     cell, start = new.nonzero()[:, 1], starts[new]
     surface = _surface(blocks.view(-1, 4, 8, 8)[cell].flatten(0, 1), reference, _corners(places[cell], start), _FINE)
     surface = surface.view(len(cell), 4, -1)
@@ -58,7 +63,15 @@ def _match(current: Tensor, reference: Tensor, places: Tensor, last: Tensor, pri
     errors[new], vectors[new] = both.amin(2), start[:, None] + _best(both, _FINE)
     chosen = errors.argmin(0)  # (n,5): of the cell, then of its blocks
     vector = vectors.gather(0, chosen[None, :, :, None].expand(1, -1, -1, 2))[0]
-    return _between_pixels(blocks, reference, places, vector, price)
+    return _between_pixels(blocks, reference, places, vector, price, effort)
+
+
+def _nearest(blocks: Tensor, reference: Tensor, places: Tensor, starts: Tensor, price: float) -> Tensor:
+    """(1,n,2): of starts (k,n,2) in pixels the one of least error, of each cell."""
+    there = _patches(reference, _corners(places.repeat(len(starts), 1), starts.flatten(0, 1)), 8)
+    error = (there.view(len(starts), *blocks.shape) - blocks).square_().view(*starts.shape[:2], -1).sum(2)
+    best = (error + price * _bits(starts * 4)).argmin(0)
+    return starts.gather(0, best[None, :, None].expand(1, -1, 2))
 
 
 def _coarse(current: Tensor, reference: Tensor, places: Tensor, price: float) -> Tensor:
@@ -71,32 +84,63 @@ def _coarse(current: Tensor, reference: Tensor, places: Tensor, price: float) ->
     return 2 * _best(surface * 4 + price * _bits(_shifts(_COARSE, places.device) * 8), _COARSE)
 
 
-def _between_pixels(blocks: Tensor, reference: Tensor, places: Tensor, vector: Tensor, price: float) -> Matches:
-    """From whole pixels (n,5,2) to halves to quarters, of a cell and its blocks."""
+def _between_pixels(
+    blocks: Tensor, reference: Tensor, places: Tensor, vector: Tensor, price: float, effort: Effort
+) -> Matches:
+    """From whole pixels (n,5,2) to halves and, if that is asked for, to quarters, of a cell and its blocks."""
     fine = 4 * torch.stack((vector[:, :1].expand(-1, 4, -1), vector[:, 1:]))  # (2,n,4,2)
     corner, around = _corners(places), _shifts(1, places.device)
     share = torch.tensor((0.25, 1.0), device=fine.device).view(2, 1, 1, 1)  # of a vector's bits
-    for size in (2, 1):
-        error = torch.empty(*fine.shape[:3], 9, device=fine.device)
-        error[0] = _errors(blocks, reference, corner, fine[0].flatten(0, 1), size).view_as(error[0])
+    for size in (2, 1) if effort.finest == 1 else (2,):
+        error, errors = torch.empty(*fine.shape[:3], 9, device=fine.device), _errors if size == 1 else _half_errors
+        error[0] = errors(blocks, reference, corner, fine[0].flatten(0, 1)).view_as(error[0])
         own = (fine[1] != fine[0]).any(-1)  # most blocks move as their cell does
         error[1] = error[0]
-        error[1][own] = _errors(blocks[own.flatten()], reference, corner[own.flatten()], fine[1][own], size)
+        if effort.split:
+            error[1][own] = errors(blocks[own.flatten()], reference, corner[own.flatten()], fine[1][own])
         error += price * share * _bits(fine[..., None, :] + size * around)
         best = torch.cat((_best(error[:1].sum(2, keepdim=True), 1).expand(-1, -1, 4, -1), _best(error[1:], 1)))
         fine = fine + size * best
     return Matches(fine[0, :, 0], fine[1])
 
 
-def _errors(blocks: Tensor, reference: Tensor, corner: Tensor, vector: Tensor, size: int) -> Tensor:
+def _half_errors(blocks: Tensor, reference: Tensor, corner: Tensor, vector: Tensor) -> Tensor:
+    """Squared errors (m,9) of blocks (m,8,8) at `corner` (m,2), moved by `vector` (m,2), which is of whole pixels, and
+    by up to half a pixel more either way. As `_errors`, but all blocks have the same taps, and half a pixel to one side
+    of a sample is half a pixel to the other side of the next."""
+    area = _patches(reference, corner + torch.div(vector, 4, rounding_mode="floor") - _REACH, 8 + 2 * _REACH)
+    area, now = area.permute(1, 2, 0).contiguous(), blocks.permute(1, 2, 0).contiguous()
+    straight, between = area.narrow(1, _REACH, 8), _halves(area, axis=1)
+    columns = [
+        (column.narrow(0, _REACH, 8), _halves(column, axis=0))
+        for column in (between.narrow(1, 0, 8), straight, between.narrow(1, 1, 8))
+    ]
+    moved = [
+        [half.narrow(0, 0, 8) for _, half in columns],
+        [whole for whole, _ in columns],
+        [half.narrow(0, 1, 8) for _, half in columns],
+    ]
+    return torch.stack([(shown - now).square_().sum((0, 1)) for line in moved for shown in line], 1)
+
+
+def _halves(samples: Tensor, *, axis: int) -> Tensor:
+    """Half-way values between the samples of an axis, nine of its sixteen: from half a sample before the fifth on."""
+    taps = LUMA_TAPS[2].tolist()
+    total = samples.narrow(axis, 0, 9) * (taps[0] / 64)
+    for k in range(1, len(taps)):
+        total.add_(samples.narrow(axis, k, 9), alpha=taps[k] / 64)
+    return total
+
+
+def _errors(blocks: Tensor, reference: Tensor, corner: Tensor, vector: Tensor) -> Tensor:
     """Squared errors (m,9) of blocks (m,8,8) at `corner` (m,2), moved by `vector` (m,2) quarter pixels and by up to one
-    `size` more either way."""
+    more either way."""
     whole = torch.div(vector + 2, 4, rounding_mode="floor")
     area = _patches(reference, corner + whole - _REACH, 8 + 2 * _REACH)
     # Blocks lie along the last axis, the one that vector units run over: their own taps then cost nothing.
     area, now = area.permute(1, 2, 0).contiguous(), blocks.permute(1, 2, 0).contiguous()
     down, across = (
-        [_taps(area.device)[:, part + shift] for shift in (-size, 0, size)]
+        [_taps(area.device)[:, part + shift] for shift in (-1, 0, 1)]
         for part in (vector - 4 * whole + _QUARTERS).unbind(1)
     )
     columns = [filtered(area, taps, 8, axis=1) for taps in across]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import Positions, blocks_at
+from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.match import match
 from pipeline.codec.model import LAMBDA, loss_weight, residual_cost
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, moves, places_of
@@ -67,6 +68,7 @@ class MotionSearch:
         importance: npt.NDArray[np.float32],
         q: int,
         move: bool,
+        effort: Effort = BEST,
     ) -> Vectors:
         """Modes and vectors of a layer's cells. Those that are not `lively` are predicted in place. `importance`
         (rows,cols) 0..1.
@@ -76,7 +78,7 @@ class MotionSearch:
         vectors = Vectors.still(places_of(cells))
         if not lively.any():
             return vectors
-        search = _Search(self, picture, state, plate, lively, importance, q)
+        search = _Search(self, picture, state, plate, lively, importance, q, effort)
         search.decide(vectors, cells, move=move)
         return vectors
 
@@ -93,10 +95,11 @@ class _Search:
         lively: npt.NDArray[np.bool_],
         importance: npt.NDArray[np.float32],
         q: int,
+        effort: Effort,
     ) -> None:
         device = picture[0].device
         self.rules, self.picture, self.state, self.plate = rules, picture, state, plate
-        self.lively, self.moment = lively, Moment(state.layer, q, state.age)
+        self.lively, self.moment, self.effort = lively, Moment(state.layer, q, state.age), effort
         self.places = places_of(lively)
         inner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
         position = torch.from_numpy((self.places[:, None] * 2 + inner).reshape(-1, 2)).to(device)
@@ -104,7 +107,8 @@ class _Search:
         at = Positions.of_cells(torch.from_numpy(lively)[None].to(device))
         number = torch.empty(at.chosen.shape[1:], dtype=torch.int64, device=device)
         number[at.row, at.col] = torch.arange(len(at), device=device)
-        self._blocks = blocks_at(picture, at)[number[self._row, self._col]]
+        place = number[self._row, self._col]
+        self._blocks, self._still, self._plated = (blocks_at(p, at)[place] for p in (picture, state.plane, plate))
         self._step = step_size(torch.full((len(position),), float(q), device=device))
         self._weight = loss_weight(torch.from_numpy(importance[lively]).to(device).repeat_interleave(4))
 
@@ -120,9 +124,10 @@ class _Search:
                 torch.from_numpy(self.places).to(device),
                 torch.from_numpy(last).to(device),
                 price=float(self._step[0]) ** 2 / LAMBDA,
+                effort=self.effort,
             )
             whole = np.repeat(matches.whole.cpu().numpy()[:, None], 4, axis=1)
-            ways += [(MOVED, whole), (SPLIT, matches.own.cpu().numpy())]
+            ways += [(MOVED, whole)] + ([(SPLIT, matches.own.cpu().numpy())] if self.effort.split else [])
         return self._priced(ways, everything)
 
     def _priced(self, ways: list[tuple[int, Ints]], which: Ints) -> _Candidates:
@@ -134,15 +139,24 @@ class _Search:
         keys = np.stack((positions, plates, vector[..., 0], vector[..., 1]), -1).reshape(-1, 4)
         once, where = _unique(keys)
         bits = np.zeros(len(once))
-        for plate, planes in ((0, self.state.plane), (1, self.plate)):
+        for plate in (False, True):
             here = once[:, 1] == plate
             if here.any():
                 at = torch.from_numpy(once[here]).to(self._row.device)
-                row, col = self._row[at[:, 0]], self._col[at[:, 0]]
-                residual = self._blocks[at[:, 0]] - fetch(planes, torch.zeros_like(row), row, col, at[:, 2:])
-                cost = residual_cost(residual, self.rules.basis, self._step[at[:, 0]], self._weight[at[:, 0]])
+                place = at[:, 0]
+                residual = self._blocks[place] - self._predicted(place, at[:, 2:], plate=plate)
+                cost = residual_cost(residual, self.rules.basis, self._step[place], self._weight[place])
                 bits[here] = cost.cpu().numpy()
         return _Candidates(mode, vector, bits[where].reshape(positions.shape).sum(2))
+
+    def _predicted(self, place: Tensor, vector: Tensor, *, plate: bool) -> Tensor:
+        """(n,96): the blocks of some positions, in place or moved by `vector` (n,2)."""
+        found = (self._plated if plate else self._still)[place]
+        moved = vector.any(1).nonzero().squeeze(1)
+        if moved.numel():
+            at, planes = place[moved], self.plate if plate else self.state.plane
+            found[moved] = fetch(planes, torch.zeros_like(at), self._row[at], self._col[at], vector[moved])
+        return found
 
     def decide(self, vectors: Vectors, cells: npt.NDArray[np.bool_], *, move: bool) -> None:
         """Fill in modes and vectors of the lively ones of `cells`, phase by phase as they are coded: the cheapest
@@ -158,7 +172,7 @@ class _Search:
                 bits = modes.bits(phase)[lively[everyone]]
                 guesses = field.guesses(phase, row, col)
                 ways = found.select(which)
-                if move:
+                if move and self.effort.taken:
                     ways = ways.joined(self._taken(guesses, which))
                 mode, vector = self._cheapest(ways, bits, guesses, field, row, col)
                 vectors.mode[here], vectors.vector[here] = mode, vector
@@ -173,7 +187,7 @@ class _Search:
         last = (guesses.count - 1).clip(0)
         each = np.arange(len(which))
         ways = []
-        for k in range(TAKEN - 1):
+        for k in range(min(TAKEN - 1, self.effort.taken)):
             vector = guesses.vectors[each, np.minimum(k, last)]
             ways.append((MOVED, np.repeat(np.where(guesses.count[:, None] > 0, vector, 0)[:, None], 4, axis=1)))
         return self._priced(ways, which)

@@ -9,12 +9,15 @@ from prometheus_client.registry import Collector
 
 from pipeline.footage import Counters
 from pipeline.monitor.state import LATENCY_BOUNDS_S, CameraState, NodeState, SiteState
+from pipeline.pace import LEVELS
 
 _COUNTERS: tuple[tuple[str, str, Callable[[Counters], int]], ...] = (
     ("fovea_frames_in", "Frames that the camera gave.", lambda c: c.frames_in),
     ("fovea_frames_coded", "Frames that were coded and stored.", lambda c: c.coded),
     ("fovea_frames_dropped", "Frames left out before the codec.", lambda c: c.dropped),
     ("fovea_frames_thinned", "Of the dropped: left out evenly, for the node's budget.", lambda c: c.thinned),
+    ("fovea_frames_balanced", "Of the coded: with balanced effort.", lambda c: c.balanced),
+    ("fovea_frames_fast", "Of the coded: with the least effort.", lambda c: c.fast),
     ("fovea_frames_killed", "Frames that were under way when a worker died.", lambda c: c.killed),
     ("fovea_frames_lost", "Pictures that arrived damaged.", lambda c: c.lost),
     ("fovea_reconnects", "Openings after the first.", lambda c: c.reconnects),
@@ -28,6 +31,7 @@ _GAUGES: tuple[tuple[str, str, Callable[[CameraState], float]], ...] = (
     ("fovea_bits_a_pixel", "Bits stored a pixel, since the start.", lambda c: c.bits_a_pixel),
     ("fovea_background_every", "The background is coded in every n-th frame; 1 is all.", lambda c: c.background_every),
     ("fovea_keep_share", "Of the frames, what the node's budget lets in; 1 is all.", lambda c: c.keep),
+    ("fovea_effort", "Of the encoder: 0 best, 1 balanced, 2 fast.", lambda c: LEVELS.index(c.effort or LEVELS[0])),
     ("fovea_queue_age_seconds", "Age of the oldest frame that waits for the detector.", lambda c: c.queue_age_s),
 )
 

@@ -30,7 +30,7 @@ class CameraState:
     """One camera. Rates are frames a second lately; latencies are seconds from a live frame's arrival until it was
     durable, lately, None where none became so. `buckets` counts all latencies up to each of LATENCY_BOUNDS_S, then
     all. `relief` says what it goes without while its node is over its budget, which `background_every` and `keep` are
-    in numbers."""
+    in numbers; `effort` what its encoder does (see pipeline.codec.effort), empty where it has coded nothing."""
 
     camera: str
     state: str
@@ -49,6 +49,7 @@ class CameraState:
     relief: str
     background_every: int
     keep: float
+    effort: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class Monitor:
             report.camera, report.state, str(report.error or report.trouble), report.place, report.detector, counters,
             fps_in, fps_coded, 8 * stored_bytes / pixels if pixels else 0.0, report.queue_age_s,
             _quantile(lately, 0.5), _quantile(lately, 0.99), buckets, latency_sum_s,
-            str(report.relief), report.relief.background_every, report.relief.keep,
+            str(report.relief), report.relief.background_every, report.relief.keep, report.effort,
         )  # fmt: skip
 
     def _store(self) -> StoreState:

@@ -10,6 +10,7 @@ import torch
 
 from pipeline.codec import Decoder, Encoder, weights
 from pipeline.codec import decoder as decoder_module
+from pipeline.codec.effort import EFFORTS
 from pipeline.errors import CodecError, StreamError
 from pipeline.types import CELL, Layer, Packet, RoiMask, StreamInfo
 from tests.codec.clips import (
@@ -65,6 +66,59 @@ def test_encoding_is_deterministic(walked):
     _, clip, packets = walked
     encoder = make(gop=4, segment=8)
     assert [encoder.encode(frame, mask) for frame, mask in clip] == packets
+
+
+def test_the_best_effort_is_the_default(walked):
+    _, clip, packets = walked
+    encoder = make(gop=4, segment=8, effort="best")
+    assert [encoder.encode(frame, mask) for frame, mask in clip[:3]] == packets[:3]
+
+
+@pytest.mark.parametrize("effort", [name for name in EFFORTS if name != "best"])
+def test_a_decoder_need_not_know_the_effort(walked, effort):
+    encoder = make(gop=4, segment=8, effort=effort)
+    _, clip, packets = walked
+    eased = encode_and_check(encoder, clip)
+    assert encoder.effort == effort
+    assert eased != packets
+    assert sum(p.nbytes for p in eased) < 1.3 * sum(p.nbytes for p in packets)
+    for (frame, _), shown in zip(clip, decode_all(encoder, eased), strict=True):
+        assert error(frame, shown) < 300
+
+
+def test_the_effort_may_change_between_frames():
+    encoder = make(gop=6)
+
+    def changing():
+        for number, item in enumerate(walk(12, H, W, noise=1.0)):
+            encoder.effort = list(EFFORTS)[number % len(EFFORTS)]
+            yield item
+
+    encode_and_check(encoder, changing())
+    with pytest.raises(CodecError, match="'slow'"):
+        encoder.effort = "slow"
+
+
+def test_the_least_effort_leaves_out_every_second_background():
+    clip = [(frame_of(texture(H, W, n), n), RoiMask.empty(H, W)) for n in range(8)]
+    packets = encode_and_check(make(gop=100, effort="fast"), clip)
+    assert [bool(p.background) for p in packets[1:]] == [n % 2 == 0 for n in range(1, 8)]
+
+
+def test_work_is_bounded(monkeypatch):
+    """With everything new, no more positions and cells than the effort allows are worked on; what is left is made good
+    later."""
+    tight = replace(EFFORTS["fast"], most_positions=10, most_cells=3, background_every=1)
+    monkeypatch.setitem(EFFORTS, "fast", tight)
+    clip = [(frame_of(texture(H, W, 5 + (n > 0)), n), full_mask(H, W)) for n in range(12)]
+    encoder = make(gop=100, effort="fast")
+    shown = []
+    for frame, mask in clip:
+        encoder.encode(frame, mask)
+        assert encoder._foreground.past.coded.sum() <= 10
+        shown.append(frame_of(encoder_picture(encoder, mask.cells)[0], frame.index))
+    errors = [error(frame, picture) for (frame, _), picture in zip(clip, shown, strict=True)]
+    assert errors[-1] < errors[1] / 2
 
 
 def test_shipped_weights_show_a_picture(walked):

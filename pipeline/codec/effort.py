@@ -1,0 +1,48 @@
+"""How hard the encoder tries: bytes against time. The stream's format and its decoder are the same at every effort.
+
+What each choice saves and costs is in docs/experiments.md, "Effort".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """`recode`: positions that did not pay are taken out and the layer is coded again; else it is guessed beforehand
+    which will pay. `project`: what the synthesis would miss is partly given back to the latents.
+
+    Motion is searched in cells where symbols would save more than `lively_bits` in place: around each of the places
+    where a match may begin, or (`one_start`) the best of them; for the cell and, with `split`, for each of its blocks;
+    to `finest` quarter pixels; and of the neighbours' vectors the first `taken` are tried.
+
+    `background_every`: the background is brought up to date in every n-th frame. `most_cells` of motion search and
+    `most_positions` with symbols, those that save most, bound what a layer of a frame takes.
+    """
+
+    name: str
+    recode: bool = True
+    project: bool = True
+    lively_bits: float = 0.0
+    one_start: bool = False
+    split: bool = True
+    finest: int = 1
+    taken: int = 9
+    background_every: int = 1
+    most_cells: int | None = None
+    most_positions: int | None = None
+
+
+BEST = Effort("best")
+EFFORTS = {
+    effort.name: effort
+    for effort in (
+        BEST,
+        Effort("balanced", recode=False, lively_bits=3.0),
+        Effort(
+            "fast", recode=False, project=False, lively_bits=20.0, one_start=True, split=False, finest=2, taken=1,
+            background_every=2, most_cells=600, most_positions=1000,
+        ),
+    )
+}  # fmt: skip
