@@ -82,7 +82,7 @@ class Step:
 
 
 def steps(at: Positions) -> tuple[Step, ...]:
-    """The order in which a layer's symbols are coded. Normative."""
+    """The order in which a layer's symbols are coded, without steps of no position. Normative."""
     if at.steps is None:
         at.steps = tuple(_steps(at))
     return at.steps
@@ -94,7 +94,8 @@ def _steps(at: Positions) -> Iterator[Step]:
         belong = belongs(at.row, at.col)
         if there is None:
             rows = belong.nonzero().squeeze(1)
-            yield Step(number, 0, GROUPS[0], rows, at.neighbours(offsets)[rows])
+            if len(rows):
+                yield Step(number, 0, GROUPS[0], rows, at.neighbours(offsets)[rows])
         else:
             yield Step(number, 0, GROUPS[0], None, at.neighbours(offsets), belong & there)
     for i in range(1, len(GROUPS)):

@@ -255,8 +255,6 @@ def train_layer(nets: CodecNets, x: LayerInput) -> LayerLoss:
         smooth = latent_in.new_zeros(len(x.at))
         for step in steps(x.at):
             rows = step.selection
-            if step.rows is not None and step.rows.numel() == 0:
-                continue
             index = entropy.index(shared, symbols, step)
             mean = entropy.mean(latent, scale_of_step, step)
             centred = latent_in[rows, step.start : step.end] - mean
