@@ -10,19 +10,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 
-from pipeline.bitstream import Fault, KeyFrame, StreamReader
-from pipeline.errors import CodecError, StreamError, UsageError
+from pipeline.bitstream import Fault
+from pipeline.errors import StreamError, UsageError
+from pipeline.gops import Decoding, Gop, Held, Opened, Run
 from pipeline.replay import Decoders, MakeDecoder
 from pipeline.store import EVER_US, Segment, Store, StoreFault, open_segment
-from pipeline.types import Frame, Layer, LayerName, Packet
+from pipeline.types import Frame, Layer, LayerName
 
 SLOWEST, FASTEST = 0.1, 16.0
 KEYS_ABOVE = 2.0  # at a higher speed key frames alone are shown, without background
 LATE_S = 0.5  # a player later than this leaves out backgrounds
-_HOLD_BYTES = 256 << 20  # of decoded frames, to go backwards
 _MOST_FAULTS = 1000
 
 
@@ -53,9 +53,9 @@ class Player:
         self._store = store
         self._camera = camera
         self._clock = clock
-        self._decoding = _Decoding(Decoders(make_decoder))
-        self._opened: _Opened | None = None
-        self._held: _Held | None = None
+        self._decoding = Decoding(Decoders(make_decoder))
+        self._opened: Opened | None = None
+        self._held: Held | None = None
         self.faults: deque[StoreFault] = deque(maxlen=_MOST_FAULTS)
         self.late = 0  # frames shown without their background, for want of time
         self.skipped = 0  # GOPs not shown at all, for want of time
@@ -110,7 +110,7 @@ class Player:
         for gop in self._gops(at_us, forwards=not back):
             held = self._held
             if held is None or not held.serves(gop, at_us):
-                held = _Held(_Run(self._decoding, self._begin(), gop, "full"))
+                held = Held(Run(self._decoding, self._begin(), gop, "full"))
                 self._held = held
             frame = held.before(at_us) if back else held.after(at_us)
             if frame is not None:
@@ -123,7 +123,7 @@ class Player:
         for gop in self._gops(at_us, forwards=True):
             held = self._held
             if held is None or not held.serves(gop, at_us + 1) or held.run.asked != layer:
-                held = _Held(_Run(self._decoding, self._begin(), gop, layer))
+                held = Held(Run(self._decoding, self._begin(), gop, layer))
                 self._held = held
             frame = held.at(gop.key.wall_us if key else at_us)
             if frame is not None:
@@ -134,11 +134,11 @@ class Player:
 
     def _seek(self, turn: int, at_us: int) -> Iterator[Picture]:
         for gop in self._gops(at_us, forwards=True):
-            first = _Run(self._decoding, turn, gop, "foreground").take("foreground")
+            first = Run(self._decoding, turn, gop, "foreground").take("foreground")
             if first is None:
                 continue  # damaged: the next GOP
             yield Picture(first, "foreground")
-            held = _Held(_Run(self._decoding, turn, gop, "full"))
+            held = Held(Run(self._decoding, turn, gop, "full"))
             exact = held.at(at_us)
             self._held = held
             if exact is not None and (exact.index != first.index or held.run.layer == "full"):
@@ -157,9 +157,9 @@ class Player:
             if pace.late_s(gop.end_us) > LATE_S:
                 self.skipped += 1
                 continue
-            run = _Run(self._decoding, turn, gop, "foreground" if speed > KEYS_ABOVE else layer)
+            run = Run(self._decoding, turn, gop, "foreground" if speed > KEYS_ABOVE else layer)
             wanted = run.layer
-            if leads and (first := _Run(self._decoding, turn, gop, "foreground").take("foreground")) is not None:
+            if leads and (first := Run(self._decoding, turn, gop, "foreground").take("foreground")) is not None:
                 leads = False
                 yield Picture(first, "foreground")
             while (packet := run.peek()) is not None and packet.wall_us < until_us:
@@ -194,7 +194,7 @@ class Player:
             layer: LayerName = "foreground" if late or speed > KEYS_ABOVE else asked
             before = EVER_US
             while before > gop.key.index:
-                run = _Run(self._decoding, turn, gop, layer)
+                run = Run(self._decoding, turn, gop, layer)
                 frames = list(run.tail(before, at_us, 1 if speed > KEYS_ABOVE else None))
                 self.late += len(frames) * (late and speed <= KEYS_ABOVE)
                 for frame in reversed(frames):
@@ -209,7 +209,7 @@ class Player:
         self._decoding.turn += 1
         return self._decoding.turn
 
-    def _gops(self, at_us: int, *, forwards: bool) -> Iterator[_Gop]:
+    def _gops(self, at_us: int, *, forwards: bool) -> Iterator[Gop]:
         """GOPs from the one that shows a moment on, or back."""
         segment = self._store.segment_at(self._camera, at_us)
         found = False
@@ -221,11 +221,11 @@ class Player:
                 key = opened.reader.find(wall_us=at_us)
                 place, found = (keys.index(key) if key is not None else 0 if forwards else -1), True
             while opened is not None and 0 <= place < len(keys):
-                yield _Gop(opened, keys[place], keys[place + 1] if place + 1 < len(keys) else None)
+                yield Gop(opened, keys[place], keys[place + 1] if place + 1 < len(keys) else None)
                 place += 1 if forwards else -1
             segment = self._store.neighbour(segment, later=forwards)
 
-    def _open(self, segment: Segment) -> _Opened | None:
+    def _open(self, segment: Segment) -> Opened | None:
         """A segment's reader; the last one is kept, unless it may have grown. None if it cannot be read."""
         if self._opened is not None and self._opened.segment == segment and segment.state == "closed":
             return self._opened
@@ -233,178 +233,13 @@ class Player:
         stack = ExitStack()
         try:
             reader = open_segment(self._store, segment, stack)
-            self._opened = _Opened(segment, reader, stack, reader.key_frames())
+            self._opened = Opened(segment, reader, stack, reader.key_frames())
         except (StreamError, OSError) as error:
             stack.close()
             name = self._store.name(segment, Layer.FOREGROUND)
             self.faults.append(StoreFault(name, Fault(-1, None, getattr(error, "offset", -1), str(error))))
             return None
         return self._opened
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    segment: Segment
-    reader: StreamReader
-    stack: ExitStack
-    keys: tuple[KeyFrame, ...]
-
-    def close(self) -> None:
-        self.stack.close()
-
-    def faults(self, store: Store) -> Iterator[StoreFault]:
-        for fault in self.reader.faults:
-            yield StoreFault(store.name(self.segment, fault.layer or Layer.FOREGROUND), fault)
-
-
-@dataclass(frozen=True, slots=True)
-class _Gop:
-    """`following`: the next key frame of its segment, None for the last."""
-
-    opened: _Opened
-    key: KeyFrame
-    following: KeyFrame | None
-
-    @property
-    def name(self) -> tuple[str, int]:
-        return self.opened.segment.id, self.key.index
-
-    @property
-    def end_us(self) -> int:
-        """Wall time where it ends, as far as is known."""
-        if self.following is not None:
-            return self.following.wall_us
-        return max(self.opened.segment.last_wall_us, self.key.wall_us)
-
-
-class _Decoding:
-    """The decoder, whose plate it has, and whose turn it is."""
-
-    def __init__(self, decoders: Decoders) -> None:
-        self.decoders = decoders
-        self.turn = 0
-        self.plated: tuple[str, int] | None = None
-        self._backed = 0  # the last turn that decoded a background
-
-    def decode(self, gop: _Gop, packet: Packet, plate: bytes, layer: LayerName) -> Frame:
-        """Raises StreamError and CodecError; the next packet given is then a key frame."""
-        name = gop.opened.segment.id, gop.key.plate_index
-        known, self.plated = self.plated, None
-        decoder = self.decoders.get(gop.opened.reader.info)
-        if plate and known != name:
-            decoder.set_plate(plate)
-        frame = decoder.decode(replace(packet, plate=b""), layer, held=self._backed == self.turn)
-        self._backed = self.turn if layer == "full" else self._backed
-        self.plated = name
-        return frame
-
-
-class _Run:
-    """One GOP under decoding, packet by packet. `layer`: what is decoded; a background left out once is left out until
-    the GOP's end."""
-
-    def __init__(self, decoding: _Decoding, turn: int, gop: _Gop, layer: LayerName) -> None:
-        self._decoding = decoding
-        self._turn = turn
-        self._require_turn()
-        self.gop = gop
-        self.asked = layer
-        self.layer: LayerName = layer if gop.opened.reader.has_background else "foreground"
-        self._items = gop.opened.reader.packets(gop.key, layer=self.layer)
-        self._item = next(self._items, None)
-
-    @property
-    def current(self) -> bool:
-        """Whether nothing else has been decoded since."""
-        return self._turn == self._decoding.turn
-
-    def peek(self) -> Packet | None:
-        """The next packet, None at the GOP's end."""
-        packet = self._item.packet if self._item is not None else None
-        end = self.gop.following
-        return None if packet is None or (end is not None and packet.index >= end.index) else packet
-
-    def take(self, layer: LayerName) -> Frame | None:
-        """Decode the next packet. None at the GOP's end, and where damage has ended it."""
-        self._require_turn()
-        if self._item is None or self.peek() is None:
-            return None
-        item = self._item
-        self.layer = "foreground" if layer == "foreground" else self.layer
-        try:
-            plate = item.plate or item.packet.plate
-            frame = self._decoding.decode(self.gop, item.packet, plate, self.layer)
-        except (StreamError, CodecError) as error:
-            offset = error.offset if isinstance(error, StreamError) else -1
-            self.gop.opened.reader.report(Fault(item.packet.index, None, offset, f"does not decode: {error}"))
-            self._item = None
-            return None
-        self._item = next(self._items, None)
-        return frame
-
-    def _require_turn(self) -> None:
-        if not self.current:
-            raise UsageError("this playback has ended: the player began another")
-
-    def tail(self, before: int, until_us: int, most: int | None) -> deque[Frame]:
-        """The frames with an index under `before` and a time up to `until_us`; of many only the last that may be held,
-        or the first `most`."""
-        frames: deque[Frame] = deque()
-        while (packet := self.peek()) is not None and packet.index < before and packet.wall_us <= until_us:
-            frame = self.take(self.layer)
-            if frame is None:
-                break
-            _hold(frames, frame)
-            if most is not None and len(frames) >= most:
-                break
-        return frames
-
-
-class _Held:
-    """The frames of a GOP under decoding that steps go back and forth in."""
-
-    def __init__(self, run: _Run) -> None:
-        self.run = run
-        self._frames: deque[Frame] = deque()
-
-    def at(self, at_us: int) -> Frame | None:
-        """The last frame that begins at or before a moment, or the first."""
-        while (packet := self.run.peek()) is not None and (packet.wall_us <= at_us or not self._frames):
-            self._advance()
-        return next((frame for frame in reversed(self._frames) if frame.wall_us <= at_us), self._first())
-
-    def after(self, at_us: int) -> Frame | None:
-        while (not self._frames or self._frames[-1].wall_us <= at_us) and self._advance():
-            pass
-        return next((frame for frame in self._frames if frame.wall_us > at_us), None)
-
-    def before(self, at_us: int) -> Frame | None:
-        while (packet := self.run.peek()) is not None and packet.wall_us < at_us:
-            self._advance()
-        return next((frame for frame in reversed(self._frames) if frame.wall_us < at_us), None)
-
-    def serves(self, gop: _Gop, at_us: int) -> bool:
-        """Whether it is of this GOP and still knows what lies beside a moment."""
-        if self.run.gop.name != gop.name or not self.run.current:
-            return False
-        return not self._frames or self._frames[0].index == gop.key.index or self._frames[0].wall_us < at_us
-
-    def _advance(self) -> bool:
-        frame = self.run.take(self.run.layer)
-        if frame is not None:
-            _hold(self._frames, frame)
-        return frame is not None
-
-    def _first(self) -> Frame | None:
-        return self._frames[0] if self._frames else None
-
-
-def _hold(frames: deque[Frame], frame: Frame) -> None:
-    """Add a frame; the oldest go where there are too many to hold."""
-    frames.append(frame)
-    most = max(2, _HOLD_BYTES // max(1, frame.y.nbytes + frame.u.nbytes + frame.v.nbytes))
-    while len(frames) > most:
-        frames.popleft()
 
 
 class _Pace:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import player as player_module
+from pipeline import gops
 from pipeline.config import AgeStep, RetentionConfig
 from pipeline.errors import UsageError
 from pipeline.player import Picture, Player
@@ -132,7 +132,7 @@ def test_backwards(store: Store, make: Make, monkeypatch: pytest.MonkeyPatch) ->
     shown = {p.frame.index: p.frame.v[0, 0] for p in make(store).play(0)}
     assert all(p.frame.v[0, 0] == shown[p.frame.index] for p in pictures), "the same pictures as forwards"
     assert indices(make(store).play(wall(130), speed=-1, until_us=wall(90))) == list(range(130, 89, -1))
-    monkeypatch.setattr(player_module, "_HOLD_BYTES", 10 * 96 * 64 * 3 // 2)
+    monkeypatch.setattr(gops, "_HOLD_BYTES", 10 * 96 * 64 * 3 // 2)
     assert indices(make(store).play(wall(130), speed=-1)) == list(range(130, -1, -1)), "with room for ten frames"
 
 
@@ -188,7 +188,7 @@ def test_steps_go_both_ways(store: Store, make: Make, monkeypatch: pytest.Monkey
     assert walked == [*range(121, 131), *range(129, 89, -1), 91, 92, 93]
     assert player.step(wall(299)) is None
     assert player.step(wall(0), back=True) is None
-    monkeypatch.setattr(player_module, "_HOLD_BYTES", 3 * 96 * 64 * 3 // 2)
+    monkeypatch.setattr(gops, "_HOLD_BYTES", 3 * 96 * 64 * 3 // 2)
     at, walked = wall(123), []
     for back in [True] * 30 + [False] * 10:
         picture = player.step(at, back=back)
