@@ -26,9 +26,14 @@ from pipeline.codec.scores import LEVELS, PHASES, Places
 from pipeline.codec.tables import DECISIONS, FIRST_MODE, Tables
 
 STILL, MOVED, PLATE, SPLIT = range(4)
-MOVING = (MOVED, SPLIT)  # those with a vector
 # Of each mode the decisions still? moved? split?, -1 where not asked.
 _DECIDED = np.array(((1, -1, -1), (0, 1, 0), (0, 0, -1), (0, 1, 1)), np.int64)
+
+
+def is_moving(mode: Ints) -> Cells:
+    """Which modes have a vector; of a mode -1 none. Shape as `mode`'s."""
+    moving: Cells = (mode == MOVED) | (mode == SPLIT)
+    return moving
 
 
 def places_of(cells: Cells) -> Ints:
@@ -86,7 +91,7 @@ class ModeField:
         """The modes of a phase, (n,)."""
         here = self.places.here[phase]
         where = self.places.row[here] + Places.REACH, self.places.col[here] + Places.REACH
-        moved = np.isin(mode, MOVING)
+        moved = is_moving(mode)
         self._still[where] = (mode == STILL) * 255
         self._moved[where] = moved * 255
         self._split[where] = (mode == SPLIT) * 255
@@ -100,7 +105,7 @@ class ModeField:
 
 
 def _fixed(moment: Moment, places: Places, past: Past) -> Bytes:
-    moved, here = np.isin(past.mode, MOVING), (places.row, places.col)
+    moved, here = is_moving(past.mode), (places.row, places.col)
     size = MAGNITUDE[in_cells(past.total).max(2).clip(max=15)]
     around = [as_bytes(past.mode == STILL), as_bytes(moved), flags_in_cells(past)]
     fixed: Bytes = np.concatenate(
