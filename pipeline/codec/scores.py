@@ -51,12 +51,13 @@ class Score:
 
     def begin(self, fixed: Floats) -> Floats:
         """The fixed part of n decisions, (n,G) -> (n,HIDDEN)."""
-        return fixed @ self.hidden[:, self.hidden.shape[1] - fixed.shape[1] :].T + self.hidden_bias
+        return _product(fixed, self.hidden[:, self.hidden.shape[1] - fixed.shape[1] :]) + self.hidden_bias
 
     def levels(self, begun: Floats, near: Floats) -> Ints:
         """The near part (n,F-G) of what was begun -> tables 0..63, (n,K)."""
-        inner = np.floor((begun + near @ self.hidden[:, : near.shape[1]].T) / 2**HIDDEN_SHIFT).clip(0, 255)
-        return np.floor((inner @ self.out.T + self.out_bias) / 2**OUT_SHIFT).clip(0, LEVELS - 1).astype(np.int64)
+        inner = np.floor((begun + _product(near, self.hidden[:, : near.shape[1]])) / 2**HIDDEN_SHIFT).clip(0, 255)
+        total = _product(inner, self.out) + self.out_bias
+        return np.floor(total / 2**OUT_SHIFT).clip(0, LEVELS - 1).astype(np.int64)
 
     def pack(self, name: str) -> dict[str, torch.Tensor]:
         """As tensors for the weights file."""
@@ -78,6 +79,12 @@ class Score:
             out[k, k] = round((high - low) * 2**OUT_SHIFT / 253)
             bias[k] = low * 2**OUT_SHIFT + 2 ** (OUT_SHIFT - 1)
         return cls(hidden, np.zeros(HIDDEN, np.float32), out, bias)
+
+
+def _product(values: Floats, weights: Floats) -> Floats:
+    """`values` (n,F) times `weights` (K,F) -> (n,K). By torch, whose threads can be bounded: those of NumPy's library spin
+    while they wait, which took a quarter of an encoder's processor time."""
+    return torch.mm(torch.from_numpy(values), torch.from_numpy(weights).T).numpy()
 
 
 _PARTS = ("hidden", "hidden_bias", "out", "out_bias")
