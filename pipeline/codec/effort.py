@@ -13,9 +13,8 @@ class Effort:
     """`recode`: positions that did not pay are taken out and the layer is coded again; else it is guessed beforehand
     which will pay. `project`: what the synthesis would miss is partly given back to the latents.
 
-    Motion is searched in cells where symbols would save more than `lively_bits` in place: around each of the places
-    where a match may begin, or (`one_start`) the best of them; for the cell and, with `split`, for each of its blocks;
-    to `finest` quarter pixels; and of the neighbours' vectors the first `taken` are tried.
+    Motion is searched in cells where symbols would save more than `lively_bits` in place: for the cell and, with
+    `split`, for each of its blocks; to `finest` quarter pixels; of the neighbours' vectors the first `taken` are tried.
 
     `background_every`: the background is brought up to date in every n-th frame. `most_cells` of motion search and
     `most_positions` with symbols, those that save most, bound what a layer of a frame takes.
@@ -25,7 +24,6 @@ class Effort:
     recode: bool = True
     project: bool = True
     lively_bits: float = 0.0
-    one_start: bool = False
     split: bool = True
     finest: int = 1
     taken: int = 9
@@ -41,7 +39,7 @@ EFFORTS = {
         BEST,
         Effort("balanced", recode=False, lively_bits=3.0),
         Effort(
-            "fast", recode=False, project=False, lively_bits=20.0, one_start=True, split=False, finest=2, taken=1,
+            "fast", recode=False, project=False, lively_bits=20.0, split=False, finest=2, taken=3,
             background_every=2, most_cells=600, most_positions=1000,
         ),
     )

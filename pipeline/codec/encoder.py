@@ -107,6 +107,7 @@ class Encoder:
         self.effort = effort
         self._scene: CleanScene | None = None
         self._segment: _Segment | None = None
+        self._busy: Cells = np.zeros(self._geometry.cells, np.bool_)  # the foreground of the last frame
 
     @property
     def effort(self) -> str:
@@ -233,14 +234,19 @@ class Encoder:
 
     def _code_background(self, segment: _Segment, scene: CleanScene, picture: Planes, busy: Cells, q: int) -> Coded:
         state, q = self._background, self._background_q(q)
-        if state.age % self._effort.background_every:  # what changes now is seen, and coded, with the next
+        due, uncovered = state.age % self._effort.background_every == 0, self._busy & ~busy
+        self._busy = busy
+        if not due and not uncovered.any():  # what changes now is seen, and coded, with the next
             state.commit_empty()
             return Coded(b"", 0)
         step = self._step(q)
         importance = np.full(busy.shape, self._balance.importance, np.float32)
         changed = self._change.changed(picture, segment.kept.planes, step=step) & ~busy
         scene.update(picture, busy=busy, changed=changed)
-        changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance)
+        most = self._effort.most_positions and self._effort.most_positions // 4  # whole cells, for they count as kept
+        if not due:  # what an object leaves behind may never have been seen
+            changed &= uncovered
+        changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance, most=most)
         if not changed.any():
             state.commit_empty()
             return Coded(b"", 0)

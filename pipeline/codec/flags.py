@@ -16,7 +16,7 @@ from pipeline.codec.decisions import (
     setting,
     writing,
 )
-from pipeline.codec.modes import PLATE, SPLIT, STILL, Vectors, moves
+from pipeline.codec.modes import PLATE, SPLIT, STILL, Vectors, is_moving
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import LEVELS, Places
@@ -49,7 +49,7 @@ def _scored(tables: Tables, moment: Moment, places: Places, cells: Cells, vector
     vector = vectors.vector[of, inner]
     mode = vectors.mode[of]
     moved = np.zeros(cells.shape, np.uint8)
-    moved[cells] = moves(vectors.mode) * 255
+    moved[cells] = is_moving(vectors.mode) * 255
     behind = (
         (places.row + (vector[:, 0] + 16 >> 5)).clip(0, 2 * rows - 1),
         (places.col + (vector[:, 1] + 16 >> 5)).clip(0, 2 * cols - 1),
@@ -59,7 +59,7 @@ def _scored(tables: Tables, moment: Moment, places: Places, cells: Cells, vector
         (
             coarse.near(coarse.pad(as_bytes(cells)), 1, centre=False),
             coarse.near(coarse.pad(moved), 1, centre=False),
-            column(moves(past.mode[cells])),
+            column(is_moving(past.mode[cells])),
             column(past.cells[cells]),
             column(past.since[cells] * 17),
         ),
@@ -73,7 +73,7 @@ def _scored(tables: Tables, moment: Moment, places: Places, cells: Cells, vector
             column(size[behind]),
             column(past.coded[behind]),
             column(mode == STILL),
-            column(moves(mode)),
+            column(is_moving(mode)),
             column(mode == PLATE),
             column(mode == SPLIT),
             column(4 * np.abs(vector).max(1).clip(max=63)),

@@ -16,7 +16,7 @@ from pipeline.codec.decisions import (
     setting,
     writing,
 )
-from pipeline.codec.modes import moves
+from pipeline.codec.modes import is_moving
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import LEVELS, Places
@@ -40,7 +40,7 @@ def _bits(cells: Cells) -> Ints:
 
 
 def _scored(tables: Tables, moment: Moment, places: Places, past: Past) -> Scored:
-    last, moved = as_bytes(past.cells), as_bytes(moves(past.mode))
+    last, moved = as_bytes(past.cells), as_bytes(is_moving(past.mode))
     around = [places.near(places.pad(last), 2)]
     around += [
         places.near(places.pad(g), 1) for g in (flags_in_cells(past), past.since * np.uint8(17), moved, past.habit)

@@ -48,30 +48,22 @@ def _match(current: Tensor, reference: Tensor, places: Tensor, last: Tensor, pri
     blocks = _patches(current, _corners(places), 8)
     coarse, last = _coarse(current, reference, places, price), torch.round(last / 4).long()
     starts = torch.stack((coarse, last, torch.zeros_like(last))).clamp(-_LIMIT, _LIMIT)
-    if effort.one_start:
-        starts = _nearest(blocks, reference, places, starts, price)
     new = torch.ones(starts.shape[:2], dtype=torch.bool, device=places.device)  # the same start is tried once
-    for k in range(1, len(starts)):
-        new[k] = (starts[k] != starts[:k]).any(-1).all(0)
+    new[1] = (starts[1] != starts[0]).any(-1)
+    new[2] = (starts[2] != starts[0]).any(-1) & (starts[2] != starts[1]).any(-1)
     cell, start = new.nonzero()[:, 1], starts[new]
     surface = _surface(blocks.view(-1, 4, 8, 8)[cell].flatten(0, 1), reference, _corners(places[cell], start), _FINE)
     surface = surface.view(len(cell), 4, -1)
     bits = price * _bits((start[:, None] + _shifts(_FINE, places.device)) * 4)
-    both = torch.cat((surface.sum(1, keepdim=True) + bits[:, None], surface + bits[:, None]), 1)
-    errors = both.new_full((*new.shape, 5), torch.inf)
-    vectors = starts[:, :, None].repeat(1, 1, 5, 1)
+    both = surface.sum(1, keepdim=True) + bits[:, None]
+    if effort.split:
+        both = torch.cat((both, surface + bits[:, None]), 1)
+    errors = both.new_full((*new.shape, both.shape[1]), torch.inf)
+    vectors = starts[:, :, None].repeat(1, 1, both.shape[1], 1)
     errors[new], vectors[new] = both.amin(2), start[:, None] + _best(both, _FINE)
-    chosen = errors.argmin(0)  # (n,5): of the cell, then of its blocks
-    vector = vectors.gather(0, chosen[None, :, :, None].expand(1, -1, -1, 2))[0]
+    chosen = errors.argmin(0)  # (n,5): of the cell, then of its blocks if they count
+    vector = vectors.gather(0, chosen[None, :, :, None].expand(1, -1, -1, 2))[0].expand(-1, 5, -1)
     return _between_pixels(blocks, reference, places, vector, price, effort)
-
-
-def _nearest(blocks: Tensor, reference: Tensor, places: Tensor, starts: Tensor, price: float) -> Tensor:
-    """(1,n,2): of starts (k,n,2) in pixels the one of least error, of each cell."""
-    there = _patches(reference, _corners(places.repeat(len(starts), 1), starts.flatten(0, 1)), 8)
-    error = (there.view(len(starts), *blocks.shape) - blocks).square_().view(*starts.shape[:2], -1).sum(2)
-    best = (error + price * _bits(starts * 4)).argmin(0)
-    return starts.gather(0, best[None, :, None].expand(1, -1, 2))
 
 
 def _coarse(current: Tensor, reference: Tensor, places: Tensor, price: float) -> Tensor:

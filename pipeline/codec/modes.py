@@ -30,9 +30,10 @@ STILL, MOVED, PLATE, SPLIT = range(4)
 _DECIDED = np.array(((1, -1, -1), (0, 1, 0), (0, 0, -1), (0, 1, 1)), np.int64)
 
 
-def moves(mode: Ints) -> Cells:
-    """Which modes have a vector."""
-    return (mode == MOVED) | (mode == SPLIT)
+def is_moving(mode: Ints) -> Cells:
+    """Which modes have a vector; of a mode -1 none. Shape as `mode`'s."""
+    moving: Cells = (mode == MOVED) | (mode == SPLIT)
+    return moving
 
 
 def places_of(cells: Cells) -> Ints:
@@ -90,7 +91,7 @@ class ModeField:
         """The modes of a phase, (n,)."""
         here = self.places.here[phase]
         where = self.places.row[here] + Places.REACH, self.places.col[here] + Places.REACH
-        moved = moves(mode)
+        moved = is_moving(mode)
         self._still[where] = (mode == STILL) * 255
         self._moved[where] = moved * 255
         self._split[where] = (mode == SPLIT) * 255
@@ -104,7 +105,7 @@ class ModeField:
 
 
 def _fixed(moment: Moment, places: Places, past: Past) -> Bytes:
-    moved, here = moves(past.mode), (places.row, places.col)
+    moved, here = is_moving(past.mode), (places.row, places.col)
     size = MAGNITUDE[in_cells(past.total).max(2).clip(max=15)]
     around = [as_bytes(past.mode == STILL), as_bytes(moved), flags_in_cells(past)]
     fixed: Bytes = np.concatenate(

@@ -18,7 +18,7 @@ from pipeline.codec.blocks import Positions, blocks_at
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.match import match
 from pipeline.codec.model import LAMBDA, loss_weight, residual_cost
-from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, moves, places_of
+from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, is_moving, places_of
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment
@@ -176,7 +176,7 @@ class _Search:
                     ways = ways.joined(self._taken(guesses, which))
                 mode, vector = self._cheapest(ways, bits, guesses, field, row, col)
                 vectors.mode[here], vectors.vector[here] = mode, vector
-                moving = moves(mode)
+                moving = is_moving(mode)
                 field.holds(row[moving], col[moving], vector[moving, 0])
             if len(everyone):
                 modes.holds(phase, vectors.mode[everyone])
@@ -198,7 +198,7 @@ class _Search:
         """(mode (n,), vector (n,4,2)); `bits` (n,4) of the modes."""
         tables, mode, each = self.rules.tables, ways.mode, np.arange(len(row))
         cost = ways.bits + bits[:, mode]
-        moving, split = np.flatnonzero(moves(mode)), np.flatnonzero(mode == SPLIT)
+        moving, split = np.flatnonzero(is_moving(mode)), np.flatnonzero(mode == SPLIT)
         if len(moving):
             many = guesses.select(np.repeat(each, len(moving)))
             first = ways.vector[:, moving, 0].reshape(-1, 2)

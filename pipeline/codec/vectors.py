@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.codec.entropy import AXIAL, DIAGONAL
-from pipeline.codec.modes import MOVED, SPLIT, Vectors, moves
+from pipeline.codec.modes import MOVED, SPLIT, Vectors, is_moving
 from pipeline.codec.motion import MAX_VECTOR
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
@@ -140,7 +140,7 @@ class VectorField:
     def __init__(self, moment: Moment, past: Past) -> None:
         rows, cols = past.mode.shape
         self._kind, self._past = int(moment.layer), past
-        self._moved = moves(past.mode)
+        self._moved = is_moving(past.mode)
         self.vector = np.zeros((rows + 4, cols + 4, 2), np.int64)
         self.known = np.zeros((rows + 4, cols + 4), np.bool_)
 
@@ -198,7 +198,7 @@ def read_vectors(reader: SymbolReader, moment: Moment, places: Ints, mode: Ints,
 def _code(code: Code, moment: Moment, vectors: Vectors, past: Past) -> None:
     """Code what `vectors` holds, or fill it."""
     field, (row, col) = VectorField(moment, past), vectors.places.T
-    moving, phases = moves(vectors.mode), phase_grid(past.mode.shape)[row, col]
+    moving, phases = is_moving(vectors.mode), phase_grid(past.mode.shape)[row, col]
     for phase in range(PHASES):
         here = np.flatnonzero(moving & (phases == phase))
         if len(here):
