@@ -7,14 +7,14 @@ import math
 from pipeline.types import Packet
 
 _HALVING, _PLATE_HALVING = 10.0, 14.0  # quality steps that halve the bits of a frame and of a plate
-_MEMORY_S = 5.0  # of what frames between key frames cost: longer than a GOP, or quality would pump with it
+_MEMORY_S = 8.0  # of what frames between key frames cost: longer than a GOP, or quality would pump with it
+_LATELY_S, _DEARER = 2.0, 3.0  # but never thought dearer than so many times what they cost lately: mud ends soon
 _KEY_TO_OTHERS = 8.0  # what a key frame costs more, until both are known
-_HORIZON_S = 10.0  # debts are paid back and credits used up over so long
-_BUFFER_S = 12.0  # the most that is owed or saved, in seconds of the target
-_CORRECTION = 2.0  # and what that may do to the rate: halve it or double it
+_BUFFER_S = 12.0  # the most that is owed or saved, in seconds of the target, and how long either lasts
+_LEAST_AIM = 0.5  # of what a frame may cost, however much is owed: nothing starves
 _PLATE_SHARE = 0.5  # of its segment's budget, the most that a plate may take
 _GAP_S = 2.0  # a longer silence was not recorded and earns nothing
-_LEAST = 0.2  # of the target, left to frames however dear their plate was
+_LEAST_ROOM = 0.2  # of the target, left to frames however dear their plate was
 _CALM = 0.9  # quality steps: less is no reason to change the quality
 _RISE = 6.0  # quality steps a second, the fastest rise
 _GAIN = 0.02  # of importance, for each decibel and measurement
@@ -41,6 +41,26 @@ class Loan:
         return paid
 
 
+class Pace:
+    """How much a second, on average over about the last `memory_s` seconds; at first over all that there were."""
+
+    def __init__(self, memory_s: float) -> None:
+        self._memory_s = memory_s
+        self._sum = self._time_s = 0.0
+
+    def add(self, amount: float) -> None:
+        self._sum += amount
+
+    def wait(self, elapsed_s: float) -> None:
+        keep = math.exp(-elapsed_s / self._memory_s)
+        self._sum, self._time_s = keep * self._sum, keep * self._time_s + elapsed_s
+
+    @property
+    def value(self) -> float:
+        """Needs that some time has passed."""
+        return self._sum / self._time_s
+
+
 class RateControl:
     """Constant quality, or with a bit rate: the quality at which frames like the last ones would cost what the target
     leaves them. A frame's bits are modelled as c 2^(q/10), with one c for key frames and one for those between. What
@@ -60,7 +80,7 @@ class RateControl:
         self._last_us: int | None = None
         self._interval_s = 0.0  # of the last two frames
         self._key_cost = 0.0  # of frames at quality 0, in bits
-        self._cost, self._time_s = 0.0, 0.0  # of those between key frames, and the time that it belongs to
+        self._costs = Pace(_MEMORY_S), Pace(_LATELY_S)  # of those between key frames
 
     def quality(self, pts_us: int) -> int:
         """The quality for the frame at `pts_us`."""
@@ -71,8 +91,8 @@ class RateControl:
         if elapsed_s > max(_GAP_S, 4 * self._interval_s):
             elapsed_s = self._interval_s or _GAP_S
         self._interval_s = elapsed_s
-        keep = math.exp(-elapsed_s / _MEMORY_S)
-        self._cost, self._time_s = keep * self._cost, keep * self._time_s + elapsed_s
+        for pace in self._costs:
+            pace.wait(elapsed_s)
         due = self._plate.pay(elapsed_s) + self._key.pay(elapsed_s)
         limit = _BUFFER_S * self._bitrate
         self._debt_bits = min(limit, max(-limit, self._debt_bits + due - self._bitrate * elapsed_s))
@@ -97,20 +117,23 @@ class RateControl:
             self._plate.take(8 * len(packet.plate))
         if packet.key:
             self._key.take(bits)
-            self._key_cost = (self._key_cost + cost) / 2 if self._key_cost else cost
+            first = not self._key_cost
+            self._key_cost = cost if first else (self._key_cost + cost) / 2
+            cost = cost / _KEY_TO_OTHERS if first else 0.0
         else:
             self._debt_bits += bits
-            self._cost += cost
+        for pace in self._costs:
+            pace.add(cost)
 
     def _aim_bps(self, target_bps: int) -> float:
         """What frames may cost now."""
-        room = max(_LEAST * target_bps, target_bps - self._plate.rate_bps)
-        return min(_CORRECTION * room, max(room / _CORRECTION, room - self._debt_bits / _HORIZON_S))
+        room = max(_LEAST_ROOM * target_bps, target_bps - self._plate.rate_bps)
+        return max(_LEAST_AIM * room, room - self._debt_bits / _BUFFER_S)
 
     def _cost_bps(self) -> float:
         """What frames would cost at quality 0."""
-        others = self._cost or self._key_cost / _KEY_TO_OTHERS
-        return max(1.0, self._key_cost / self._gop_s + others / self._time_s)
+        others, lately = (pace.value for pace in self._costs)
+        return max(1.0, self._key_cost / self._gop_s + min(others, _DEARER * lately))
 
 
 class BackgroundBalance:
