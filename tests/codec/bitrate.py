@@ -65,7 +65,8 @@ def coded(items: list[Masked], quality: float, bitrate_bps: int | None) -> Run:
 
 
 def measure(path: Path, options: argparse.Namespace) -> Iterator[dict[str, object]]:
-    with open_source(SourceConfig(url=str(path), frames=options.frames, fps=options.fps)) as source:
+    config = SourceConfig(url=str(path), frames=options.frames, fps=options.fps, halve=options.halve)
+    with open_source(config) as source:
         taken, fps = list(source), options.fps or source.fps or 25.0
     frames = repeated(taken, fps, options.seconds)
     items = list(RoiStage(DetectorConfig(kind="motion"), MaskConfig()).process(frames))
@@ -108,6 +109,7 @@ def main() -> int:
     parser.add_argument("--quality", type=float, default=60.0)
     parser.add_argument("--frames", type=int, default=300, help="of each clip, before it is repeated")
     parser.add_argument("--fps", type=float, help="at most so many frames a second")
+    parser.add_argument("--halve", action="store_true", help="half width and height")
     options = parser.parse_args()
     for path in options.clips:
         for found in measure(path, options):
