@@ -16,7 +16,7 @@ _PLATE_SHARE = 0.5  # of its segment's budget, the most that a plate may take
 _GAP_S = 2.0  # a longer silence was not recorded and earns nothing
 _LEAST_ROOM = 0.2  # of the target, left to frames however dear their plate was
 _CALM = 0.9  # quality steps: less is no reason to change the quality
-_RISE = 6.0  # quality steps a second, the fastest rise
+_RISE, _FALL = 6.0, 20.0  # quality steps a second, the fastest; a fall by one in a frame is always allowed
 _GAIN = 0.02  # of importance, for each decibel and measurement
 
 
@@ -97,7 +97,8 @@ class RateControl:
         limit = _BUFFER_S * self._bitrate
         self._debt_bits = min(limit, max(-limit, self._debt_bits + due - self._bitrate * elapsed_s))
         wanted = _HALVING * math.log2(self._aim_bps(self._bitrate) / self._cost_bps())
-        self._level = min(max(0.0, wanted), float(self._ceiling), self._level + _RISE * elapsed_s)
+        lowest, highest = self._level - max(1.0, _FALL * elapsed_s), self._level + _RISE * elapsed_s
+        self._level = min(max(wanted, lowest, 0.0), highest, float(self._ceiling))
         if abs(self._level - self._quality) > _CALM:
             self._quality = round(self._level)
         return self._quality

@@ -190,11 +190,13 @@ def test_a_change_of_scene_is_digested_without_swinging():
     assert min(coded.between(20, 55)) >= min(coded.between(55, 90)) - 5, "it overshoots"
 
 
-def test_quality_rises_slowly():
-    coded = simulate(steady(40), lambda t: 8.0 if t < 20 else 0.05)
-    rises = [b - a for a, b in pairwise(coded.qualities)]
-    assert max(rises) <= 2
-    assert max(coded.between(20.2, 21)) < CEILING == coded.qualities[-1]
+def test_quality_moves_in_small_steps():
+    coded = simulate(steady(60), lambda t: 30.0 if 20 <= t < 40 else 0.05)
+    steps = [b - a for a, b in pairwise(coded.qualities)]
+    assert max(steps) <= 2
+    assert min(steps) >= -2
+    assert min(coded.between(20, 40)) < 15
+    assert max(coded.between(40.2, 41)) < CEILING == coded.qualities[-1]
 
 
 def test_a_loan_is_paid_evenly_and_once():
