@@ -25,8 +25,8 @@ def packet(index: int, size: int, *, key: bool = False, plate: int = 0) -> Packe
     )  # fmt: skip
 
 
-def control_of(bitrate_bps: int | None = TARGET, ceiling: int = CEILING) -> RateControl:
-    return RateControl(ceiling, bitrate_bps, gop_s=GOP_S, segment_s=SEGMENT_S)
+def control_of(bitrate_bps: int | None = TARGET, ceiling: int = CEILING, gop_s: float = GOP_S) -> RateControl:
+    return RateControl(ceiling, bitrate_bps, gop_s=gop_s, segment_s=SEGMENT_S)
 
 
 @dataclass
@@ -64,27 +64,29 @@ def simulate(
     target_bps: int = TARGET,
     ceiling: int = CEILING,
     plate: float = 500.0,
+    gop_s: float = GOP_S,
+    key: int = 6,
 ) -> Coded:
-    """A scene with `busy(t)` times 150 bytes a frame at quality 0, six times that in key frames, `plate` bytes at
+    """A scene with `busy(t)` times 150 bytes a frame at quality 0, `key` times that in key frames, `plate` bytes at
     quality 0 once a minute. Bits halve every nine steps, of plates every thirteen: neither is what the control takes
     for granted."""
-    control, coded = control_of(target_bps, ceiling), Coded()
+    control, coded = control_of(target_bps, ceiling, gop_s), Coded()
     key_s = plate_s = -1e9
     for n, t in enumerate(times):
         q = control.quality(round(t * 1e6))
-        key, opens = t - key_s > GOP_S - 1e-6, t - plate_s > SEGMENT_S - 1e-6
-        key_s, plate_s = (t if key else key_s), (t if opens else plate_s)
-        size = int(150 * busy(t) * 2 ** (q / 9)) * (6 if key else 1)
+        is_key, opens = t - key_s > gop_s - 1e-6, t - plate_s > SEGMENT_S - 1e-6
+        key_s, plate_s = (t if is_key else key_s), (t if opens else plate_s)
+        size = int(150 * busy(t) * 2 ** (q / 9)) * (key if is_key else 1)
         bought = 0
-        if key and opens:
+        if is_key and opens:
             bought = int(plate * 2 ** ((q + 6) / 13))
             bought = int(plate * 2 ** (control.plate_quality(q + 6, bought) / 13))
-        control.spent(packet(n, size, key=key, plate=bought))
+        control.spent(packet(n, size, key=is_key, plate=bought))
         coded.times.append(t)
         coded.qualities.append(q)
         coded.sizes.append(size)
         coded.plates.append(bought)
-        if key:
+        if is_key:
             coded.keys.append(n)
     return coded
 
@@ -117,9 +119,10 @@ def test_quiet_and_busy_in_turn_land_at_the_target_within_the_buffer(round_s):
     assert coded.most_borrowed_s(TARGET) < 12
 
 
-def test_frames_around_a_key_frame_have_its_quality():
-    coded = simulate(steady(60))
-    for n in coded.keys[3:]:
+@pytest.mark.parametrize(("gop_s", "key"), [(2.0, 6), (2.0, 40), (10.0, 100)])
+def test_frames_around_a_key_frame_have_its_quality(gop_s, key):
+    coded = simulate(steady(60), gop_s=gop_s, key=key)
+    for n in coded.keys[2:]:
         near = coded.qualities[n - 5 : n + 20]
         assert max(near) - min(near) <= 1
     settled = coded.between(10, 60)
