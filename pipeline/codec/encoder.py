@@ -98,7 +98,7 @@ class Encoder:
         self.tuning = tuning or Tuning()
         self._geometry = Geometry(height, width)
         self._gop_us, self._segment_us = gop_us, segment_us
-        self._rate = RateControl(quality_step(quality), bitrate_bps)
+        self._rate = RateControl(quality_step(quality), bitrate_bps, gop_s=gop_us / 1e6, segment_s=segment_us / 1e6)
         self._foreground, self._background = (LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
         self._balance = BackgroundBalance(self.tuning.background_slack_db)
         self._frames = 0
@@ -191,6 +191,9 @@ class Encoder:
         source = scene.picture()
         q_plate = self._q(q, self.tuning.plate_offset)
         payload, plate = encode_plate(self._brain, self._geometry, source, unclean=scene.unclean, q=q_plate)
+        affordable = self._rate.plate_quality(q_plate, len(payload))
+        if affordable < q_plate:
+            payload, plate = encode_plate(self._brain, self._geometry, source, unclean=scene.unclean, q=affordable)
         self._segment = _Segment(plate, source, frame.pts_us, frame.pts_us, KeptSource(source))
         return self._segment, payload
 

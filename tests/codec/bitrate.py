@@ -1,8 +1,9 @@
-"""How well `--bitrate` is kept: `python -m tests.codec.bitrate CLIP... [--share 0.6] [--seconds 60]`.
+"""How well `--bitrate` is kept: `python -m tests.codec.bitrate CLIP... [--share 0.6 0.35] [--seconds 60]`.
 
-Each clip is repeated for that long and coded twice: at full quality, and with a share of the rate that this took. Says
-how far from its target the second one lands, the fullest second, the most that was borrowed from the future, and the
-quality of frames just after key frames beside that of all.
+Each clip is coded once at full quality, then repeated for that long with a share of the rate that this took. Says how
+far from its target that lands, plates included; without them the fullest second and the most that was borrowed from the
+future, both in units of the target; the quality of frames just after key frames beside that of all; and how much the
+quality step moved, from the sixth second on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from pipeline.track import RoiStage
 from pipeline.types import Frame, Masked
 
 AFTER_KEY = 5  # frames
+GOP_S, SEGMENT_S = 2.0, 60.0  # the encoder's defaults
 
 
 def repeated(frames: list[Frame], fps: float, seconds: float) -> Iterator[Frame]:
@@ -35,59 +37,83 @@ def repeated(frames: list[Frame], fps: float, seconds: float) -> Iterator[Frame]
         yield replace(period[index % len(period)], index=index, pts_us=pts_us, wall_us=pts_us)
 
 
-def coded(items: list[Masked], quality: float, bitrate_bps: int | None) -> tuple[list[int], list[int], list[float]]:
-    """Bytes of each frame without the plate, of each plate, and each frame's luma error in the foreground."""
-    first = items[0].frame
+@dataclass(slots=True)
+class Run:
+    """Of each frame: bytes without the plate, those of the plate, luma error in the foreground, quality 0..63."""
+
+    sizes: list[int] = field(default_factory=list)
+    plates: list[int] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    qualities: list[int] = field(default_factory=list)
+
+
+def coded(items: list[Masked], quality: float, bitrate_bps: int | None) -> Run:
+    first, run = items[0].frame, Run()
     encoder = Encoder(
         width=first.width, height=first.height, quality=quality, bitrate_bps=bitrate_bps, threads=1, device="cpu"
     )
-    sizes, plates, errors = [], [], []
     for item in items:
         packet = encoder.encode(item.frame, item.mask)
-        sizes.append(packet.nbytes - len(packet.plate))
-        plates.append(len(packet.plate))
+        run.sizes.append(packet.nbytes - len(packet.plate))
+        run.plates.append(len(packet.plate))
+        run.qualities.append(encoder._rate._quality)
         shown = encoder._geometry.crop(encoder._foreground.plane)[0]
         inside = item.mask.cells.repeat(16, 0).repeat(16, 1)[: first.height, : first.width]
         difference = np.square(item.frame.y.astype(np.int32) - shown)[inside]
-        errors.append(float(difference.mean()) if difference.size else float("nan"))
-    return sizes, plates, errors
+        run.errors.append(float(difference.mean()) if difference.size else float("nan"))
+    return run
 
 
-def measure(path: Path, *, share: float, seconds: float, quality: float, frames: int) -> dict[str, object]:
-    with open_source(SourceConfig(url=str(path), frames=frames)) as source:
-        taken, fps = list(source), source.fps or 25.0
-    items = list(RoiStage(DetectorConfig(kind="motion"), MaskConfig()).process(repeated(taken, fps, seconds)))
-    free, free_plates, _ = coded(items, quality, None)
-    target = share * 8 * (sum(free) + sum(free_plates)) / seconds
-    sizes, plates, errors = coded(items, quality, round(target))
-    whole = [size + plate for size, plate in zip(sizes, plates, strict=True)]
+def measure(path: Path, options: argparse.Namespace) -> Iterator[dict[str, object]]:
+    config = SourceConfig(url=str(path), frames=options.frames, fps=options.fps, halve=options.halve)
+    with open_source(config) as source:
+        taken, fps = list(source), options.fps or source.fps or 25.0
+    frames = repeated(taken, fps, options.seconds)
+    items = list(RoiStage(DetectorConfig(kind="motion"), MaskConfig()).process(frames))
+    free = coded(items[: len(taken)], options.quality, None)
+    free_bps = 8 * (fps * float(np.mean(free.sizes)) + sum(free.plates) / SEGMENT_S)
+    for share in options.share:
+        target = round(share * free_bps)
+        found = result(coded(items, options.quality, target), target, fps)
+        yield {"clip": path.name, "fps": round(fps, 2), "share": share, "full_kbps": round(free_bps / 1000, 1)} | found
+
+
+def result(run: Run, target: int, fps: float) -> dict[str, object]:
+    seconds, second = len(run.sizes) / fps, round(fps)
     budget = target / 8 / fps
-    debt = list(accumulate((size - budget for size in sizes), lambda held, more: max(0.0, held + more)))
-    period = round(2 * fps)  # the default GOP
-    after = [e for k, e in enumerate(errors) if k >= period and 0 < k % period <= AFTER_KEY]
-    second = round(fps)
+    debt = accumulate((size - budget for size in run.sizes), lambda held, more: max(0.0, held + more))
+    period = round(GOP_S * fps)
+    after = [e for k, e in enumerate(run.errors) if k >= period and 0 < k % period <= AFTER_KEY]
+    settled = np.diff(run.qualities[5 * second :])
+    fullest = max(sum(run.sizes[k : k + second]) for k in range(len(run.sizes) - second))
     return {
-        "clip": path.name,
-        "full_quality_kbps": round(8 * (sum(free) + sum(free_plates)) / seconds / 1000, 1),
         "target_kbps": round(target / 1000, 1),
-        "off_percent": round(100 * (8 * sum(whole) / seconds / target - 1), 2),
-        "fullest_second": round(max(sum(sizes[k : k + second]) for k in range(len(sizes) - second)) * 8 / target, 2),
+        "landed_kbps": round(8 * (sum(run.sizes) + sum(run.plates)) / seconds / 1000, 1),
+        "off_percent": round(100 * (8 * (sum(run.sizes) + sum(run.plates)) / seconds / target - 1), 2),
+        "plates_percent": round(100 * sum(run.plates) / (sum(run.sizes) + sum(run.plates)), 1),
+        "fullest_second": round(fullest * 8 / target, 2),
         "most_borrowed_s": round(max(debt) * 8 / target, 2),
-        "foreground_psnr": round(psnr(float(np.nanmean(errors))), 2),
+        "foreground_psnr": round(psnr(float(np.nanmean(run.errors))), 2),
         "after_keys_psnr": round(psnr(float(np.nanmean(after))), 2),
+        "quality": [min(run.qualities), round(float(np.mean(run.qualities)), 1), max(run.qualities)],
+        "steps_a_second": round(float(np.abs(settled).sum()) / (len(settled) / fps), 2),
+        "largest_step": int(np.abs(settled).max()),
     }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="+", type=Path)
-    parser.add_argument("--share", type=float, default=0.6)
+    parser.add_argument("--share", type=float, nargs="+", default=[0.6])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--quality", type=float, default=60.0)
     parser.add_argument("--frames", type=int, default=300, help="of each clip, before it is repeated")
-    options = vars(parser.parse_args())
-    for path in options.pop("clips"):
-        print(json.dumps(measure(path, **options)), flush=True)
+    parser.add_argument("--fps", type=float, help="at most so many frames a second")
+    parser.add_argument("--halve", action="store_true", help="half width and height")
+    options = parser.parse_args()
+    for path in options.clips:
+        for found in measure(path, options):
+            print(json.dumps(found), flush=True)
     return 0
 
 
