@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.bench.clip import Clip, Coded
 from pipeline.bitstream import StreamWriter
 from pipeline.codec import Decoder, Encoder, Tuning
-from pipeline.codec.layer import Brain
+from pipeline.codec.brain import Brain
 from pipeline.types import Frame, Packet
 
 GOP_S = 10.0

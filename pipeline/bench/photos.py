@@ -17,9 +17,9 @@ import torch
 
 from pipeline.bench.bdrate import Curve
 from pipeline.bench.quality import psnr
+from pipeline.codec.brain import Brain
 from pipeline.codec.encoder import quality_step
 from pipeline.codec.exact import full_precision
-from pipeline.codec.layer import Brain
 from pipeline.codec.plate import encode_plate
 from pipeline.codec.state import Geometry
 from pipeline.color import BT601, frame_from_rgb, planes_to_rgb

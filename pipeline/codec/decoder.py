@@ -8,9 +8,10 @@ from dataclasses import replace
 import torch
 
 from pipeline.codec import weights
+from pipeline.codec.brain import Brain
 from pipeline.codec.encoder import choose_device
 from pipeline.codec.exact import full_precision
-from pipeline.codec.layer import Brain, decode_layer
+from pipeline.codec.layer import decode_layer
 from pipeline.codec.plate import decode_plate
 from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tensor, mix
 from pipeline.errors import StreamError

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from pipeline.codec import weights
+from pipeline.codec.brain import Brain
 from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource
 from pipeline.codec.effort import BEST, EFFORTS
 from pipeline.codec.exact import full_precision
-from pipeline.codec.layer import Brain, Coded, Job, cells_worth_coding, encode_layer
+from pipeline.codec.layer import Coded, Job, cells_worth_coding, encode_layer
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.plate import encode_plate
 from pipeline.codec.rate import BackgroundBalance, RateControl

@@ -12,25 +12,15 @@ import numpy as np
 import torch
 
 from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, to_planes
-from pipeline.codec.layer import (
-    HEADER,
-    Brain,
-    Job,
-    close_payload,
-    code_latents,
-    importance_of,
-    latents,
-    layer_checksum,
-    open_payload,
-    read_symbols,
-    synthesise,
-)
+from pipeline.codec.brain import Brain
+from pipeline.codec.layer import HEADER, Job, close_payload, importance_of, layer_checksum, open_payload
 from pipeline.codec.maps import read_map, write_map
 from pipeline.codec.model import Modes
 from pipeline.codec.modes import Vectors, places_of
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.state import Cells, Geometry, Planes, Window, cell_tensor
+from pipeline.codec.symbols import code_latents, latents, read_symbols, synthesise
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 
@@ -57,7 +47,7 @@ def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: 
     importance = importance_of(job, Window.around(cells), brain.device)
     with brain.sharing(len(at)):
         latent = latents(brain, "plate", at, blocks_at(picture, at), grey, importance, q)
-        coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), job)
+        coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), q, job.thrift)
     writer.add(coded.rows, coded.coded)
     payload = close_payload(brain, writer, 0, q)
     checksum = layer_checksum(payload[:HEADER], unclean, None, coded.symbols).to_bytes(CHECKSUM, "little")

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pipeline.codec.layer import Brain
+from pipeline.codec.brain import Brain
 from pipeline.codec.model import CodecNets
 from pipeline.codec.tables import Tables
 from pipeline.errors import CodecError

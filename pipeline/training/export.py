@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pipeline.codec import Encoder, weights
-from pipeline.codec.layer import Brain
+from pipeline.codec.brain import Brain
 from pipeline.codec.model import CodecNets
 from pipeline.codec.tables import Counts, Tables, fit, initial_scores, initial_tables
 from pipeline.config import DetectorConfig, MaskConfig

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.codec.blocks import SAMPLES, PaddedPositions, Positions, to_blocks, to_planes, weighted
-from pipeline.codec.layer import SYMBOL_LIMIT
 from pipeline.codec.model import LAMBDA, CodecNets, Kind, LayerInput, LayerLoss, loss_weight, train_layer
 from pipeline.codec.nets import Block, step_size
+from pipeline.codec.symbols import SYMBOL_LIMIT
 from pipeline.training.batches import (
     Batch,
     Batches,

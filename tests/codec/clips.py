@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.codec import Decoder, Encoder
-from pipeline.codec.layer import Brain
+from pipeline.codec.brain import Brain
 from pipeline.codec.model import CodecNets
 from pipeline.codec.state import cell_tensor, mix
 from pipeline.codec.tables import initial_tables

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.codec import Encoder, weights
-from pipeline.codec.layer import Brain
+from pipeline.codec.brain import Brain
 from pipeline.errors import StreamError
 from pipeline.types import Frame
 from tests.codec.clips import decode_all, encode_and_check, walk

@@ -8,10 +8,12 @@ import torch
 
 from pipeline.codec import weights
 from pipeline.codec.blocks import Positions
-from pipeline.codec.layer import LITTLE, Attempt, Brain, Job, decode_layer, encode_layer, layer_checksum, synthesise
+from pipeline.codec.brain import Brain
+from pipeline.codec.layer import Job, decode_layer, encode_layer, layer_checksum
 from pipeline.codec.model import CodecNets
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, Vectors, places_of
 from pipeline.codec.state import Geometry, LayerState
+from pipeline.codec.symbols import LITTLE, Attempt, synthesise
 from pipeline.codec.tables import initial_tables
 from pipeline.errors import StreamError
 from pipeline.types import Layer

@@ -13,13 +13,13 @@ from pipeline.bench.allocation.variants import Variant, layer_input
 from pipeline.bench.quality import psnr
 from pipeline.codec.blocks import CHROMA, LUMA
 from pipeline.codec.entropy import steps, table_scale
-from pipeline.codec.layer import SYMBOL_LIMIT
 from pipeline.codec.maps import write_map
 from pipeline.codec.model import CodecNets, LayerInput, quantise, side_features
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolWriter
 from pipeline.codec.state import Cells
+from pipeline.codec.symbols import SYMBOL_LIMIT
 from pipeline.codec.tables import Tables
 from pipeline.types import Layer
 

@@ -1,0 +1,157 @@
+"""What is said of a layer's coded positions: latents, symbols, and the picture that comes of them.
+
+`latents` and `code_latents` are the encoder's, `read_symbols` and `synthesise` the decoder's halves of the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pipeline.codec.blocks import SAMPLES, Positions, weighted
+from pipeline.codec.brain import Brain
+from pipeline.codec.entropy import steps, table_scale
+from pipeline.codec.model import LAMBDA, Kind, Modes, loss_weight, quantise, side_features
+from pipeline.codec.nets import step_size
+from pipeline.codec.rans import SymbolReader
+from pipeline.codec.tables import Tables
+from pipeline.errors import StreamError
+
+SYMBOL_LIMIT = 2047
+LITTLE = 0.002  # of its bits: for less a layer is not coded again
+FLAG_BITS = 2.0  # about what it takes to say that a position has symbols
+# How much of what the synthesis would miss of an unquantised latent is given back to it. Nothing in the background,
+# whose error counts less than its latent says: allocation is for the analysis to make.
+PROJECTED: dict[Kind, float] = {"plate": 0.5, "foreground": 0.4, "background": 0.0}
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """N positions coded but not yet written. `symbols` and `pictures` (N,96); of each symbol that is coded, in coding
+    order, (n,): the position (0..N-1), the row in the tables, and the symbol itself."""
+
+    symbols: Tensor
+    pictures: Tensor
+    places: Ints
+    rows: Ints
+    coded: Ints
+
+    def paid(self, tables: Tables, source: Tensor, prediction: Tensor, importance: Tensor, q: int) -> Tensor:
+        """(N,) bool: whether the error that the symbols of a position removed is worth their bits; all of them, when
+        little would be won without those that are not. `source` and `prediction` (N,96) grey levels; `importance`
+        (N,)."""
+        spent = FLAG_BITS + np.bincount(self.places, tables.costs(self.rows, self.coded), minlength=len(self.symbols))
+        bits = torch.from_numpy(spent).to(source.device)
+        without, left = (
+            weighted(source - shown).square().sum(1) for shown in (prediction, self.pictures.round().clamp(0, 255))
+        )
+        worth = LAMBDA / float(step_size(torch.tensor(q))) ** 2 * loss_weight(importance)
+        loss = bits - worth * (without - left)
+        return (loss < 0) | (loss.clamp(min=0).sum() <= LITTLE * bits.sum())
+
+
+def latents(
+    brain: Brain,
+    kind: Kind,
+    at: Positions,
+    source: Tensor,
+    prediction: Tensor,
+    importance: Tensor,
+    q: int,
+    *,
+    project: bool = True,
+) -> Tensor:
+    """What N positions have to say, in quantiser steps and not yet rounded, (N,96). `source` and `prediction` (N,96)
+    grey levels; `importance` (1,rows,cols,1)."""
+    if not len(at):
+        return torch.zeros_like(prediction)
+    nets = brain.nets
+    quality = torch.full((len(at),), float(q), device=brain.device)
+    synthesis = nets.synthesis_of(kind)
+    with torch.autocast(brain.device.type, torch.bfloat16, enabled=brain.bf16):
+        latent = nets.analysis_of(kind)(source - prediction, prediction, importance, quality, at)
+    if PROJECTED[kind] and project:
+        missed = weighted(source - synthesis(latent, prediction, quality, at))
+        latent = latent + PROJECTED[kind] * synthesis.project(missed, quality)
+    return latent
+
+
+def code_latents(
+    brain: Brain,
+    kind: Kind,
+    at: Positions,
+    latent: Tensor,
+    prediction: Tensor,
+    before: Tensor,
+    modes: Modes,
+    q: int,
+    thrift: float,
+) -> Attempt:
+    """Quantisation and synthesis of N positions; `latent`, `prediction`, `before` (N,96); quality `q` 0..63. `thrift`
+    scales how eagerly the quantiser trades error for bits."""
+    symbols, values = torch.zeros_like(latent), torch.zeros_like(latent)
+    if not len(at):
+        none = np.zeros(0, np.int64)
+        return Attempt(symbols, values, none, none, none)
+    nets = brain.nets
+    quality = torch.full((len(at),), float(q), device=brain.device)
+    entropy = nets.entropy_of(kind)
+    shared = entropy.index.begin(before, side_features(kind, quality, modes, at))
+    scale = step_size(quality).unsqueeze(1) / 16
+    place = torch.arange(len(at), device=brain.device)
+    parts = []
+    for step in steps(at):
+        index, rows = entropy.index(shared, symbols, step), step.selection
+        mean = entropy.mean(values, scale, step)
+        coded = quantise(latent[rows, step.start : step.end] - mean, table_scale(index), thrift)
+        coded = torch.where(index < 1, 0.0, coded.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))
+        symbols[rows, step.start : step.end] = coded
+        values[rows, step.start : step.end] = coded + mean
+        parts.append(torch.stack((place[rows, None].expand_as(index).float(), index, coded)).flatten(1))
+    places, numbers, found = torch.cat(parts, 1).cpu().numpy()
+    kept = numbers >= 1
+    written = (part[kept].astype(np.int64) for part in (places, numbers, found))
+    return Attempt(symbols, nets.synthesis_of(kind)(values, prediction, quality, at), *written)
+
+
+def read_symbols(
+    brain: Brain, kind: Kind, at: Positions, before: Tensor, modes: Modes, q: int, reader: SymbolReader
+) -> Tensor:
+    """The parse: integers only. (N,96) float32 holding integers."""
+    symbols = torch.zeros(len(at), SAMPLES, device=brain.device)
+    if not len(at):
+        return symbols
+    entropy = brain.nets.entropy_of(kind)
+    quality = torch.full((len(at),), float(q), device=brain.device)
+    shared = entropy.index.begin(before, side_features(kind, quality, modes, at))
+    for step in steps(at):
+        index, rows = entropy.index(shared, symbols, step), step.selection
+        numbers = index.cpu().numpy().astype(np.int64)
+        found, coded = np.zeros(numbers.shape, np.float32), numbers >= 1
+        read = reader.read(numbers[coded])
+        if read.size and np.abs(read).max() > SYMBOL_LIMIT:
+            raise StreamError("a latent symbol is out of range")
+        found[coded] = read
+        symbols[rows, step.start : step.end] = torch.from_numpy(found).to(brain.device)
+    return symbols
+
+
+def synthesise(brain: Brain, kind: Kind, at: Positions, symbols: Tensor, prediction: Tensor, q: int) -> Tensor:
+    """Symbols to picture blocks (N,96): means, then the layer's decoder. Float32 throughout, for it writes a plane."""
+    if not len(at):
+        return prediction
+    entropy = brain.nets.entropy_of(kind)
+    quality = torch.full((1,), float(q), device=brain.device)
+    scale = step_size(quality).unsqueeze(1) / 16
+    values = torch.zeros_like(symbols)
+    for step in steps(at):
+        mean = entropy.mean(values, scale, step)
+        rows = step.selection
+        values[rows, step.start : step.end] = symbols[rows, step.start : step.end] + mean
+    return brain.nets.synthesis_of(kind)(values, prediction, quality, at)
