@@ -59,13 +59,13 @@ class Decoder:
         # Nothing in a packet says which plate it was coded on: after a damaged plate the old one must not serve.
         self._plate = self._unclean = None
         self._ready, self._held, self._key = [False, False], False, None
-        if plate not in self._plates:
+        found = self._plates.pop(plate, None)
+        if found is None:
             with torch.inference_mode(), full_precision(self._brain.device), self._brain.sharing(0):
-                self._plates[plate] = decode_plate(self._brain, self._geometry, plate)
-            if len(self._plates) > self._most_plates:
-                self._plates.popitem(last=False)
-        self._plates.move_to_end(plate)
-        self._plate, self._unclean = self._plates[plate]
+                found = decode_plate(self._brain, self._geometry, plate)
+        self._plate, self._unclean = self._plates[plate] = found
+        if len(self._plates) > self._most_plates:
+            self._plates.popitem(last=False)
 
     @property
     def unclean(self) -> Cells | None:

@@ -64,7 +64,8 @@ def seek(root: Path, threads: int) -> None:
         assert camera.first_wall_us is not None
         assert camera.last_wall_us is not None
         first, exact, first_work, work = [], [], [], []
-        with Player(store, "gate", make_decoder=partial(Decoder, device="cpu", threads=threads)) as player:
+        # No plate is kept: those of a stream that is repeated are all the same.
+        with Player(store, "gate", make_decoder=partial(Decoder, device="cpu", threads=threads, plates=0)) as player:
             list(player.seek(camera.first_wall_us))  # weights and the like
             for _ in range(50):
                 at_us = rng.randrange(camera.first_wall_us, camera.last_wall_us)
