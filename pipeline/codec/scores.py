@@ -82,8 +82,8 @@ class Score:
 
 
 def _product(values: Floats, weights: Floats) -> Floats:
-    """`values` (n,F) times `weights` (K,F) -> (n,K). By torch, whose threads can be bounded: those of NumPy's library spin
-    while they wait, which took a quarter of an encoder's processor time."""
+    """`values` (n,F) times `weights` (K,F) -> (n,K). By torch, whose threads can be bounded: those of NumPy's library
+    spin while they wait, which took a quarter of an encoder's processor time."""
     return torch.mm(torch.from_numpy(values), torch.from_numpy(weights).T).numpy()
 
 
