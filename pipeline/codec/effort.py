@@ -40,7 +40,7 @@ EFFORTS = {
         Effort("balanced", recode=False, lively_bits=3.0),
         Effort(
             "fast", recode=False, project=False, lively_bits=20.0, split=False, finest=2, taken=3,
-            background_every=2, most_cells=600, most_positions=1000,
+            background_every=4, most_cells=600, most_positions=1000,
         ),
     )
 }  # fmt: skip
