@@ -114,7 +114,7 @@ def test_what_the_encoder_sees(name: str, seen: bool) -> None:
     assert torch.equal(*latents) is not seen
 
 
-@pytest.mark.parametrize("name", ["mgfe-outside", "mgfe-mirror", "mgfe-quality"])
+@pytest.mark.parametrize("name", ["mgfe-outside", "mgfe-mirror"])
 def test_raa_outside_alone_leaves_the_region_as_it_is(name: str) -> None:
     nets, x, at_one = tiny(name), photo(name, 0.2), photo(name, 1.0)
     encoder = nets.analysis["intra"]
@@ -150,7 +150,7 @@ def test_what_the_decoder_knows() -> None:
         for name, (a, b) in known.items()
         if not torch.equal(side_features("plate", a.q, a.modes, a.at), side_features("plate", b.q, b.modes, b.at))
     }
-    assert differing == {"gain", "mgfe-gain", "mgfe-told", "mgfe-mirror", "mgfe-quality"}
+    assert differing == {"gain", "mgfe-gain", "mgfe-told", "mgfe-mirror"}
     nets, x = tiny("mgfe-told"), known["mgfe-told"]
     decoders = nets.synthesis["plate"]
     decoders.gain.knots.data[0] = 1.0  # at importance 0, and less of it up to 1/8
@@ -166,7 +166,7 @@ def test_the_gain_takes_larger_steps_outside() -> None:
     assert x.q.view(8, 12)[0, 0] == 6
 
 
-@pytest.mark.parametrize("name", ["mgfe", "gain", "hard", "mgfe-single", "mgfe-told", "mgfe-mirror", "mgfe-quality"])
+@pytest.mark.parametrize("name", ["mgfe", "gain", "hard", "mgfe-single", "mgfe-told", "mgfe-mirror"])
 def test_bytes_decode_to_the_picture_that_was_measured(name: str) -> None:
     nets, tables, x = tiny(name), initial_tables(), photo(name, 0.4)
     data, zeros, pictures = encode(nets, tables, x, region().numpy())

@@ -8,7 +8,7 @@ transmitted, or the importance told, does the decoder know more.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,9 @@ GAIN_STEPS = 30.0  # of quality between importance 1 and 0: the root of the loss
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """`enhancement` and `sft` let the analysis see the importance (`outside`: RAA acts outside the region alone;
-    `by_quality`: it sees the quality too), `gate` acts on the latent, `told` lets the decoder know it. A variant
-    without any is `blind`: the importance changes its training, not what it codes.
+    """`enhancement` and `sft` let the analysis see the importance (`outside`: RAA acts outside the region alone),
+    `gate` acts on the latent, `told` lets the decoder know it. A variant without any is `blind`: the importance changes
+    its training, not what it codes.
 
     Told the importance, index net and decoders see it as a number more, and a gain undoes what the encoder made of it.
     Told it by a mirror, they see the quality that an explicit gain would code the outside with, and divide the latent
@@ -38,7 +38,6 @@ class Variant:
     gate: Literal["none", "hard", "soft", "gain"] = "none"
     dual: bool = True
     outside: bool = False
-    by_quality: bool = False
     told: Literal["nothing", "importance", "mirror"] = "nothing"
 
     @property
@@ -70,19 +69,11 @@ VARIANTS = {
         Variant(
             "mgfe-mirror", "the same, and the decoder mirrors RAA", enhancement="mgfe", outside=True, told="mirror"
         ),
-        Variant(
-            "mgfe-quality",
-            "the same, and RAA sees the quality",
-            enhancement="mgfe",
-            outside=True,
-            by_quality=True,
-            told="mirror",
-        ),
     )
 }
 ANCHOR = "mgfe"  # what the others are compared with
 IMPLICIT, EXPLICIT = ("mgfe", "raa", "sft", "mgfe-outside"), ("gain", "soft", "hard")
-TOLD = ("mgfe-told", "mgfe-mirror", "mgfe-quality")  # implicit, and the decoder knows as much as that of `gain`
+TOLD = ("mgfe-told", "mgfe-mirror")  # implicit, and the decoder knows as much as that of `gain`
 
 
 class RegionPositions(Positions):
@@ -106,17 +97,10 @@ class RegionPositions(Positions):
 class OutsideAttention(RegionAttention):
     """RAA that leaves the region as it is: m^(1 - importance), so that a gate need not learn where the region ends. An
     m that is the same everywhere makes the gain that high-rate theory asks for, 2^(2.5 (importance - 1)) at m = 0.18;
-    it begins at 1. With `by_quality` the exponent has a factor for every channel and quality, which begins at 1 too."""
-
-    def __init__(self, channels: int, *, by_quality: bool) -> None:
-        super().__init__(channels)
-        self.strength = Curve(channels) if by_quality else None
+    it begins at 1."""
 
     def forward(self, importance: Tensor, at: Positions) -> Tensor:
-        exponent = 1 - at.pick(importance)
-        if self.strength is not None:
-            exponent = exponent * torch.exp(self.strength(cast(RegionPositions, at).quality))
-        gates: Tensor = super().forward(importance, at) ** exponent
+        gates: Tensor = super().forward(importance, at) ** (1 - at.pick(importance))
         return gates
 
 
@@ -165,10 +149,8 @@ class GatedAnalysis(nn.Module):
             else Analysis(channels, depth, enhancement=variant.enhancement)
         )
         if variant.outside:
-            self.analysis.regions = nn.ModuleList(
-                OutsideAttention(channels, by_quality=variant.by_quality) for _ in range(depth)
-            )
-            self.analysis.linear_region = OutsideAttention(LATENT, by_quality=variant.by_quality)
+            self.analysis.regions = nn.ModuleList(OutsideAttention(channels) for _ in range(depth))
+            self.analysis.linear_region = OutsideAttention(LATENT)
 
     def forward(
         self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: RegionPositions
@@ -194,7 +176,7 @@ class RegionSynthesis(nn.Module):
         super().__init__()
         self.inside, self.outside = Synthesis(channels, depth), Synthesis(channels, depth)
         self.gain = Curve(LATENT) if variant.told == "importance" else None
-        self.mirror = OutsideAttention(LATENT, by_quality=variant.by_quality) if variant.told == "mirror" else None
+        self.mirror = OutsideAttention(LATENT) if variant.told == "mirror" else None
 
     def forward(self, latent: Tensor, prediction: Tensor, q: Tensor, at: RegionPositions) -> Tensor:
         if self.gain is not None:
