@@ -116,9 +116,9 @@ class RegionAttention(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, importance: Tensor, at: Positions) -> Tensor:
-        """`importance` (B,rows,cols,1) in 0..1 at latent resolution -> gates (N,channels)."""
-        if not torch.is_grad_enabled() and bool((importance == importance[:, :1, :1]).all()) and len(importance) == 1:
-            importance = importance[:, :1, :1]  # the same everywhere, so one gate serves all
+        """`importance` (B,rows,cols,1) in 0..1 at latent resolution -> gates (N,channels), or (1,channels) for all."""
+        if _is_even(importance):  # then one gate serves all
+            importance = importance[:, :1, :1]
             at = Positions(torch.ones_like(importance[..., 0], dtype=torch.bool))
         # The edge repeats, so that a window cut out of a map sees no border where there is none.
         padded = F.pad(importance.permute(0, 3, 1, 2), (2, 2, 2, 2), mode="replicate")
@@ -128,6 +128,13 @@ class RegionAttention(nn.Module):
             return 2 * torch.sigmoid(F.linear(inner.flatten(1), self.second.weight.flatten(1), self.second.bias))
         inner = F.leaky_relu(self.first(padded), 0.1)
         return 2 * torch.sigmoid(at.pick(self.second(inner).permute(0, 2, 3, 1)))
+
+
+def _is_even(importance: Tensor) -> bool:
+    """Whether it is one picture's and the same everywhere. Not asked in training, and not of a GPU, which would have to
+    be waited for."""
+    asked = len(importance) == 1 and importance.device.type == "cpu" and not torch.is_grad_enabled()
+    return asked and bool((importance == importance[:, :1, :1]).all())
 
 
 class FrequencySpatialAttention(nn.Module):
