@@ -52,7 +52,7 @@ def encode(
     source: Annotated[str, typer.Argument(metavar="IN", help="A video file or URL; demo://street is built in.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.fov")],
     quality: Annotated[float | None, typer.Option(min=0, max=100, help="Default 50.")] = None,
-    bitrate: Annotated[int | None, typer.Option(min=1000, help="Bits a second to aim at, with quality 50 at most.")] = None,
+    bitrate: Annotated[int | None, typer.Option(min=1000, help="Bits a second; quality 50 at most.")] = None,
     detector: Annotated[str, typer.Option(help="auto, yolo, motion or none.")] = "auto",
     weights: Annotated[str | None, typer.Option(help="YOLO weights.")] = None,
     boxes: Annotated[Path | None, typer.Option(metavar="FILE.jsonl", help="Boxes found elsewhere.")] = None,
