@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -100,8 +101,10 @@ def test_a_running_site_follows_its_file(config: Path, capsys: pytest.CaptureFix
     with Follower(config, job, poll_s=0.02):
         good = config.read_text()
         config.write_text("cameras: [")
+        until_s = time.monotonic() + LIMIT_S
         while "nothing changed" not in capsys.readouterr().err:
-            pass
+            assert time.monotonic() < until_s
+            time.sleep(0.1)  # what is said in the very moment of reading is lost: to read without a pause is to lose it
         config.write_text(good)
         assert job.change.wait(LIMIT_S)
         job.change.clear()
