@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -184,7 +184,8 @@ def photos(
         torch.set_num_threads(threads)
     qualities = [_quality(text) for text in listed(quality, PHOTO_QUALITIES)]
     pictures = read_photos(folder)
-    points = measure_photos(weights.load(weights.newest(), torch.device("cpu")), pictures, qualities, report=say)
+    brain = replace(weights.load(weights.newest(), "cpu"), threads=torch.get_num_threads())
+    points = measure_photos(brain, pictures, qualities, report=say)
     found = saving(points, MBT2018_MEAN) if len(pictures) == KODAK and len(points) > 1 else None
     text = f"{len(pictures)} photos"
     beside: dict[str, Value] | None = None
