@@ -13,13 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from pipeline.bench.bdrate import Curve
 from pipeline.bench.quality import psnr
 from pipeline.codec.brain import Brain
 from pipeline.codec.encoder import quality_step
-from pipeline.codec.exact import full_precision
 from pipeline.codec.plate import encode_plate
 from pipeline.codec.state import Geometry
 from pipeline.color import BT601, frame_from_rgb, planes_to_rgb
@@ -79,7 +77,7 @@ def _code(brain: Brain, photo: Rgb, quality: float) -> tuple[float, float]:
     """Bits a pixel and PSNR."""
     frame = frame_from_rgb(photo, 0, 0, 0, matrix=BT601, full_range=True)
     geometry = Geometry(frame.height, frame.width)
-    with torch.inference_mode(), full_precision(brain.device):
+    with brain.at_work():
         payload, plate = encode_plate(
             brain,
             geometry,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pipeline.types import StreamInfo
 
 
+_PLATES = 8  # minutes of footage that a viewer comes back to without delay
+
+
 def register(app: typer.Typer) -> None:
     app.command("serve")(serve)
 
@@ -36,9 +39,6 @@ def serve(
         raise UsageError(f"{error.name} is missing: install fovea[serve]") from error
     make_decoder = partial(_decoder, device=settings.device, threads=settings.threads)
     server.serve(config, make_decoder, reset_admin=reset_admin, report=lambda line: say(f"fovea: {line}"))
-
-
-_PLATES = 8  # minutes of footage that a viewer comes back to without delay
 
 
 def _decoder(info: StreamInfo, *, device: str, threads: int) -> DecoderLike:

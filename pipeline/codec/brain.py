@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from pipeline.codec.exact import full_precision
 from pipeline.codec.model import CodecNets
 from pipeline.codec.state import Cells, Window
 from pipeline.codec.tables import Counts, Tables
@@ -30,6 +32,12 @@ class Brain:
     bf16: bool = False
     whole: bool = False
     threads: int = 1
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """How all that codes is run: inference in full precision, by one thread where `sharing` says nothing else."""
+        with torch.inference_mode(), full_precision(self.device), self.sharing(0):
+            yield
 
     def sharing(self, positions: int) -> AbstractContextManager[None]:
         """Work on so many positions is shared by as many threads as pay."""

@@ -10,7 +10,6 @@ import torch
 from pipeline.codec import weights
 from pipeline.codec.brain import Brain
 from pipeline.codec.encoder import choose_device
-from pipeline.codec.exact import full_precision
 from pipeline.codec.layer import decode_layer
 from pipeline.codec.plate import decode_plate
 from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tensor, mix
@@ -61,7 +60,7 @@ class Decoder:
         self._ready, self._held, self._key = [False, False], False, None
         found = self._plates.pop(plate, None)
         if found is None:
-            with torch.inference_mode(), full_precision(self._brain.device), self._brain.sharing(0):
+            with self._brain.at_work():
                 found = decode_plate(self._brain, self._geometry, plate)
         self._plate, self._unclean = self._plates[plate] = found
         if len(self._plates) > self._most_plates:
@@ -80,7 +79,7 @@ class Decoder:
     def decode(self, packet: Packet, layer: LayerName = "full", *, held: bool = False) -> Frame:
         """The frame; `foreground`: foreground cells over the plate, without a look at the background. With `held` they
         lie over the background as it was last decoded on this plate, if it was."""
-        with torch.inference_mode(), full_precision(self._brain.device), self._brain.sharing(0):
+        with self._brain.at_work():
             return self._decode(packet, layer, held)
 
     def _decode(self, packet: Packet, layer: LayerName, held: bool) -> Frame:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.codec.tables import TAKEN
+
 
 @dataclass(frozen=True, slots=True)
 class Effort:
@@ -26,7 +28,7 @@ class Effort:
     lively_bits: float = 0.0
     split: bool = True
     finest: int = 1
-    taken: int = 9
+    taken: int = TAKEN - 1
     background_every: int = 1
     most_cells: int | None = None
     most_positions: int | None = None

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from pipeline.codec import weights
 from pipeline.codec.brain import Brain
 from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource
 from pipeline.codec.effort import BEST, EFFORTS
-from pipeline.codec.exact import full_precision
 from pipeline.codec.layer import Coded, Job, cells_worth_coding, encode_layer
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.plate import encode_plate
@@ -122,7 +122,7 @@ class Encoder:
 
     def encode(self, frame: Frame, mask: RoiMask) -> Packet:
         """Code one frame. Frames come in order; `mask` has the frame's cells."""
-        with torch.inference_mode(), full_precision(self._brain.device), self._brain.sharing(0):
+        with self._brain.at_work():
             return self._encode(frame, mask)
 
     def _encode(self, frame: Frame, mask: RoiMask) -> Packet:
@@ -204,68 +204,44 @@ class Encoder:
             layer.reset(segment.plate)
 
     def _code_foreground(self, segment: _Segment, picture: Planes, mask: RoiMask, q: int) -> Coded:
-        state = self._foreground
-        if mask.cells.any():
-            importance = mask.importance.astype(np.float32) / 255
-            lively = cells_worth_coding(
-                self._brain,
-                state,
-                picture,
-                mask.cells,
-                q=q,
-                importance=importance,
-                least_bits=self._effort.lively_bits,
-                most=self._effort.most_cells,
-            )
-            vectors = self._search.choose(
-                picture,
-                state,
-                segment.plate,
-                mask.cells,
-                lively=lively,
-                importance=importance,
-                q=q,
-                move=state.age > 0,
-                effort=self._effort,
-            )
-            job = Job(picture, mask.cells, vectors, importance, q, self.tuning.thrift, self._effort)
-            coded = encode_layer(self._brain, state, segment.plate, job)
-        else:
-            state.commit_empty()
-            coded = Coded(b"", 0)
-        state.restore(mask.cells, segment.plate)
+        state, cells, effort = self._foreground, mask.cells, self._effort
+        importance = mask.importance.astype(np.float32) / 255
+        lively = cells_worth_coding(
+            self._brain, state, picture, cells, q=q, importance=importance, least_bits=effort.lively_bits,
+            most=effort.most_cells,
+        )  # fmt: skip
+        coded = self._code(segment, state, picture, cells, lively, importance, q, self.tuning.thrift)
+        state.restore(cells, segment.plate)
         return coded
 
     def _code_background(self, segment: _Segment, scene: CleanScene, picture: Planes, busy: Cells, q: int) -> Coded:
         state, q = self._background, self._background_q(q)
         due, uncovered = state.age % self._effort.background_every == 0, self._busy & ~busy
         self._busy = busy
-        if not due and not uncovered.any():  # what changes now is seen, and coded, with the next
-            state.commit_empty()
-            return Coded(b"", 0)
-        step = self._step(q)
         importance = np.full(busy.shape, self._balance.importance, np.float32)
-        changed = self._change.changed(picture, segment.kept.planes, step=step) & ~busy
-        scene.update(picture, busy=busy, changed=changed)
-        most = self._effort.most_positions and self._effort.most_positions // 4  # whole cells, for they count as kept
-        if not due:  # what an object leaves behind may never have been seen
-            changed &= uncovered
-        changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance, most=most)
-        if not changed.any():
+        changed = np.zeros_like(busy)
+        if due or uncovered.any():  # else what changes now is seen, and coded, with the next
+            changed = self._change.changed(picture, segment.kept.planes, step=self._step(q)) & ~busy
+            scene.update(picture, busy=busy, changed=changed)
+            if not due:  # what an object leaves behind may never have been seen
+                changed &= uncovered
+            most = self._effort.most_positions and self._effort.most_positions // 4  # whole cells: they count as kept
+            changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance, most=most)
+        coded = self._code(segment, state, picture, changed, changed, importance, q, self.tuning.thrift_background)
+        segment.kept.keep(picture, changed)
+        return coded
+
+    def _code(
+        self, segment: _Segment, state: LayerState, picture: Planes, cells: Cells, lively: Cells,
+        importance: npt.NDArray[np.float32], q: int, thrift: float,
+    ) -> Coded:  # fmt: skip
+        """A layer's `cells`; motion is looked for in those that are `lively`."""
+        if not cells.any():
             state.commit_empty()
             return Coded(b"", 0)
         vectors = self._search.choose(
-            picture,
-            state,
-            segment.plate,
-            changed,
-            lively=changed,
-            importance=importance,
-            q=q,
-            move=state.age > 0,
+            picture, state, segment.plate, cells, lively=lively, importance=importance, q=q, move=state.age > 0,
             effort=self._effort,
-        )
-        job = Job(picture, changed, vectors, importance, q, self.tuning.thrift_background, self._effort)
-        coded = encode_layer(self._brain, state, segment.plate, job)
-        segment.kept.keep(picture, changed)
-        return coded
+        )  # fmt: skip
+        job = Job(picture, cells, vectors, importance, q, thrift, self._effort)
+        return encode_layer(self._brain, state, segment.plate, job)

@@ -24,14 +24,7 @@ from pipeline.codec.brain import Brain
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.flags import read_flags, write_flags
 from pipeline.codec.maps import read_map, write_map
-from pipeline.codec.model import (
-    LEAST_BITS,
-    Kind,
-    Modes,
-    guessed_loss,
-    loss_weight,
-    saving,
-)
+from pipeline.codec.model import LEAST_BITS, Kind, Modes, guessed_loss, loss_weight, saving
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, Vectors, places_of, read_modes, write_modes
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
@@ -155,14 +148,13 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     with brain.sharing(len(coded)):
         latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q, project=effort.project)
         tried = attempt(chosen, coded, latent)
-    paid = torch.ones_like(importance[chosen], dtype=torch.bool)
     if effort.recode:
         paid = tried.paid(brain.tables, source[chosen], pictures[chosen], importance[chosen], job.q)
-    if not bool(paid.all()):
-        chosen = chosen.masked_scatter(chosen, paid)
-        coded = at.select(chosen)
-        with brain.sharing(len(coded)):
-            tried = attempt(chosen, coded, latent[paid])
+        if not bool(paid.all()):
+            chosen = chosen.masked_scatter(chosen, paid)
+            coded = at.select(chosen)
+            with brain.sharing(len(coded)):
+                tried = attempt(chosen, coded, latent[paid])
     writer = SymbolWriter(brain.tables, brain.counts)
     flags = _write_side(writer, state, job, window, coded)
     writer.add(tried.rows, tried.coded)

@@ -22,7 +22,7 @@ Kind = Literal["plate", "foreground", "background"]
 # Rate-distortion in one number: bits + squared error * LAMBDA / step^2. High-rate theory gives 8.7 for a uniform
 # quantiser.
 LAMBDA = 8.7
-LEAST_BITS = 3.0  # see `worth_coding`
+LEAST_BITS = 3.0  # what a position has to save to get symbols
 _LEVEL_BITS = 6.0  # of a component that is not zero
 # See `guessed_loss`; fitted on the development clips.
 _DEAD, _GROUP_SIZES = 0.75, (8, 16, 24, 48)
@@ -168,25 +168,18 @@ def loss_weight(importance: Tensor) -> Tensor:
     return torch.exp2(5 * (importance - 1))
 
 
-def worth_coding(
-    residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor, *, least_bits: float = LEAST_BITS
-) -> Tensor:
-    """Which positions of a layer get symbols; the others keep their prediction as it is. (N,) bool.
-
-    `residual` (N,96), its principal components `basis`, `step` (N,) of the quantiser, `weight` (N,) of the error. A
-    position is coded when that saves more than `least_bits`.
-    """
-    return saving(residual, basis, step, weight) > least_bits
-
-
 def saving(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Tensor:
-    """How many bits of a residual's error coding it saves, beyond what it costs, (N,). Shapes as `worth_coding`."""
+    """How many bits of a residual's error coding it saves, beyond what it costs, (N,). Positions that save enough get
+    symbols, the others keep their prediction as it is.
+
+    `residual` (N,96), its principal components `basis`, `step` (N,) of the quantiser, `weight` (N,) of the error.
+    """
     return _error_and_saving(residual, basis, step, weight)[1]
 
 
 def guessed_loss(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Tensor:
     """About how many bits coding a residual will take beyond what the error that it removes is worth, (N,): a linear
-    fit of what `layer.Attempt.paid` finds, right six times in seven. Shapes as `worth_coding`."""
+    fit of what `layer.Attempt.paid` finds, right six times in seven. Shapes as `saving`."""
     size = (weighted(residual) @ basis.T).abs() / step[:, None]
     level = torch.where(size > _DEAD, size.round().clamp(min=1), 0.0)
     error, missed = size.square().sum(1), (size - level).square().sum(1)
@@ -199,7 +192,7 @@ def guessed_loss(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) 
 
 
 def residual_cost(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Tensor:
-    """What a residual costs in bits (N,), error included, coded where that is worth it. Shapes as `worth_coding`."""
+    """What a residual costs in bits (N,), error included, coded where that is worth it. Shapes as `saving`."""
     error, saved = _error_and_saving(residual, basis, step, weight)
     return error - torch.where(saved > LEAST_BITS, saved, 0.0)
 

@@ -41,7 +41,7 @@ class Loan:
         return paid
 
 
-class Pace:
+class MovingAverage:
     """How much a second, on average over about the last `memory_s` seconds; at first over all that there were."""
 
     def __init__(self, memory_s: float) -> None:
@@ -80,7 +80,7 @@ class RateControl:
         self._last_us: int | None = None
         self._interval_s = 0.0  # of the last two frames
         self._key_cost = 0.0  # of frames at quality 0, in bits
-        self._costs = Pace(_MEMORY_S), Pace(_LATELY_S)  # of those between key frames
+        self._costs = MovingAverage(_MEMORY_S), MovingAverage(_LATELY_S)  # of those between key frames
 
     def quality(self, pts_us: int) -> int:
         """The quality for the frame at `pts_us`."""
@@ -91,8 +91,8 @@ class RateControl:
         if elapsed_s > max(_GAP_S, 4 * self._interval_s):
             elapsed_s = self._interval_s or _GAP_S
         self._interval_s = elapsed_s
-        for pace in self._costs:
-            pace.wait(elapsed_s)
+        for average in self._costs:
+            average.wait(elapsed_s)
         due = self._plate.pay(elapsed_s) + self._key.pay(elapsed_s)
         limit = _BUFFER_S * self._bitrate
         self._debt_bits = min(limit, max(-limit, self._debt_bits + due - self._bitrate * elapsed_s))
@@ -123,8 +123,8 @@ class RateControl:
             cost = cost / _KEY_TO_OTHERS if first else 0.0
         else:
             self._debt_bits += bits
-        for pace in self._costs:
-            pace.add(cost)
+        for average in self._costs:
+            average.add(cost)
 
     def _aim_bps(self, target_bps: int) -> float:
         """What frames may cost now."""
@@ -133,7 +133,7 @@ class RateControl:
 
     def _cost_bps(self) -> float:
         """What frames would cost at quality 0."""
-        others, lately = (pace.value for pace in self._costs)
+        others, lately = (average.value for average in self._costs)
         return max(1.0, self._key_cost / self._gop_s + min(others, _DEARER * lately))
 
 

@@ -23,7 +23,7 @@ from pipeline.codec.motion import fetch
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment
 from pipeline.codec.state import LayerState, Planes
-from pipeline.codec.tables import TAKEN, Tables
+from pipeline.codec.tables import Tables
 from pipeline.codec.vectors import Guesses, VectorField
 
 Ints = npt.NDArray[np.int64]
@@ -172,7 +172,7 @@ class _Search:
                 bits = modes.bits(phase)[lively[everyone]]
                 guesses = field.guesses(phase, row, col)
                 ways = found.select(which)
-                if move and self.effort.taken:
+                if move:
                     ways = ways.joined(self._taken(guesses, which))
                 mode, vector = self._cheapest(ways, bits, guesses, field, row, col)
                 vectors.mode[here], vectors.vector[here] = mode, vector
@@ -187,7 +187,7 @@ class _Search:
         last = (guesses.count - 1).clip(0)
         each = np.arange(len(which))
         ways = []
-        for k in range(min(TAKEN - 1, self.effort.taken)):
+        for k in range(self.effort.taken):
             vector = guesses.vectors[each, np.minimum(k, last)]
             ways.append((MOVED, np.repeat(np.where(guesses.count[:, None] > 0, vector, 0)[:, None], 4, axis=1)))
         return self._priced(ways, which)

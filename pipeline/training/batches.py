@@ -224,8 +224,7 @@ def moving_input(
     most: int | None = None,
 ) -> Moving:
     """Each cell takes the best of the plane in place, the plane moved, and the plate; of the positions in `cells`
-    (B,CELLS,CELLS) those that are worth it are coded, see `worth_coding`, which has `basis` and `least_bits`. `at` are
-    all positions.
+    (B,CELLS,CELLS) those are coded for which `saving`, by `basis`, is more than `least_bits`. `at` are all positions.
 
     `most`: code the best of them, at most so many, as padded positions; without it all of them, and at least one.
     """

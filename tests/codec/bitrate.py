@@ -79,7 +79,7 @@ def measure(path: Path, options: argparse.Namespace) -> Iterator[dict[str, objec
 
 
 def result(run: Run, target: int, fps: float) -> dict[str, object]:
-    seconds, second = len(run.sizes) / fps, round(fps)
+    seconds, second, whole = len(run.sizes) / fps, round(fps), sum(run.sizes) + sum(run.plates)
     budget = target / 8 / fps
     debt = accumulate((size - budget for size in run.sizes), lambda held, more: max(0.0, held + more))
     period = round(GOP_S * fps)
@@ -88,9 +88,9 @@ def result(run: Run, target: int, fps: float) -> dict[str, object]:
     fullest = max(sum(run.sizes[k : k + second]) for k in range(len(run.sizes) - second))
     return {
         "target_kbps": round(target / 1000, 1),
-        "landed_kbps": round(8 * (sum(run.sizes) + sum(run.plates)) / seconds / 1000, 1),
-        "off_percent": round(100 * (8 * (sum(run.sizes) + sum(run.plates)) / seconds / target - 1), 2),
-        "plates_percent": round(100 * sum(run.plates) / (sum(run.sizes) + sum(run.plates)), 1),
+        "landed_kbps": round(8 * whole / seconds / 1000, 1),
+        "off_percent": round(100 * (8 * whole / seconds / target - 1), 2),
+        "plates_percent": round(100 * sum(run.plates) / whole, 1),
         "fullest_second": round(fullest * 8 / target, 2),
         "most_borrowed_s": round(max(debt) * 8 / target, 2),
         "foreground_psnr": round(psnr(float(np.nanmean(run.errors))), 2),
