@@ -17,6 +17,8 @@ RUN pip install --no-cache-dir ${PIP_OPTIONS} '.[openvino,serve]'
 
 RUN useradd --create-home --uid 10001 fovea && install --directory --owner fovea /var/lib/fovea
 USER fovea
+# Compiled for this machine's processor; on another kind the first camera waits some seconds for it.
+RUN python -W ignore -m pipeline.codec.warm
 # Relative paths of a site file (store, weights, videos) are below this volume.
 WORKDIR /var/lib/fovea
 VOLUME /var/lib/fovea

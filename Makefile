@@ -38,6 +38,7 @@ $(STAMP):
 	@test -n "$(PYTHON)" || { echo "make: needs Python 3.11 or 3.12 (set PYTHON=...)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,openvino]'
+	$(BIN)/python -W ignore -m pipeline.codec.warm
 	rm -f .venv/.installed-*
 	touch $@
 

@@ -17,9 +17,10 @@ from torch import Tensor
 from pipeline.cli import call
 from pipeline.codec import weights
 from pipeline.codec.entropy import IntegerLinear
+from pipeline.codec.motion import fetch_by_tensors
 from pipeline.codec.nets import Block
 from pipeline.errors import CodecError, ConfigError, UsageError
-from pipeline.training import curve, loop, losses, run
+from pipeline.training import batches, curve, loop, losses, run
 from pipeline.training.config import load_train
 from pipeline.training.data import SampleSets
 from pipeline.training.loop import Trainer
@@ -171,6 +172,7 @@ def test_a_step_reads_nothing_back(
 
     for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
         monkeypatch.setattr(Tensor, name, read)
+    monkeypatch.setattr(batches, "fetch", fetch_by_tensors)  # as on a GPU
     made._one_step()
     with pytest.raises(AssertionError, match="is read"):
         made._progress(1, 1.0)

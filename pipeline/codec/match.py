@@ -1,218 +1,308 @@
 """Block matching: where in a reference the content of each cell, and of each of its four blocks, lies. Encoder only.
 
-Coarse to fine: whole cells at half size over a wide range, blocks pixel by pixel around that, then quarter pixels.
-Everything runs on all cells at once, on any device.
+Cell by cell in raster order. Whole pixels are looked for around where the cell lay last, where its neighbours lie and
+where it is, and at half size over a wide range. Then halves and quarters of pixels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+import numpy.typing as npt
 
-from pipeline.codec.blocks import square_means
 from pipeline.codec.effort import BEST, Effort
-from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR, filtered
+from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR, window
+from pipeline.codec.native import compiled
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 _COARSE = 16  # pixels at half size, either way
-_FINE = 4  # pixels, either way
+_COLUMNS = 40  # of shifts that are tried at a time: those of _COARSE, filled up to whole vector registers
 _QUARTERS = 3  # quarter pixels, either way
 _REACH = 4  # pixels around a block that its interpolation needs
-_MARGIN = 2 * _COARSE // 16  # the same in cells
-_CHUNK = 512  # cells that are matched at a time: bounds the memory
-_LIMIT = (MAX_VECTOR - _QUARTERS) // 4 - _FINE  # pixels
+_AREA = 8 + 2 * _REACH
+_LIMIT = (MAX_VECTOR - _QUARTERS) // 4  # pixels
+_STEPS = 16  # of a descent to the least error
+_STARTS = 16  # of it, at most
+_INNER = np.array(((0, 0), (0, 8), (8, 0), (8, 8)))
+_AROUND = np.array([(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+# What a sample takes of those from _REACH before to _REACH after it, at each shift by quarters.
+_TAPS = np.zeros((2 * _QUARTERS + 1, 2 * _REACH + 1), np.float32)
+for _shift in range(-_QUARTERS, _QUARTERS + 1):
+    _first = _shift // 4 + _REACH - (LUMA_TAPS.shape[1] // 2 - 1)
+    _TAPS[_shift + _QUARTERS, _first : _first + LUMA_TAPS.shape[1]] = LUMA_TAPS[_shift % 4].numpy() / 64
+_BITS = (2 * np.log2(1 + np.arange(4 * MAX_VECTOR))).astype(np.float32)  # about what a component costs
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """`whole` (n,2): one vector a cell; `own` (n,4,2): one a block. Quarter pixels, int64."""
+    """`whole` (n,2): one vector a cell; `own` (n,4,2): one a block. Quarter pixels."""
 
-    whole: Tensor
-    own: Tensor
+    whole: Ints
+    own: Ints
+
+    @classmethod
+    def none(cls, n: int) -> Matches:
+        """Nothing moves."""
+        return cls(np.zeros((n, 2), np.int64), np.zeros((n, 4, 2), np.int64))
 
 
 def match(
-    current: Tensor, reference: Tensor, places: Tensor, last: Tensor, *, price: float, effort: Effort = BEST
+    current: Bytes, reference: Bytes, places: Ints, last: Ints, *, price: float, effort: Effort = BEST
 ) -> Matches:
-    """Match cells at `places` (n,2) of the luma planes (1,H,W) uint8. `last` (n,2): vectors worth trying, quarter
-    pixels. `price`: the squared error that a bit of vector is worth."""
-    parts = [slice(first, first + _CHUNK) for first in range(0, len(places), _CHUNK)]
-    found = [_match(current, reference, places[part], last[part], price, effort) for part in parts]
-    return Matches(torch.cat([m.whole for m in found]), torch.cat([m.own for m in found]))
-
-
-def _match(current: Tensor, reference: Tensor, places: Tensor, last: Tensor, price: float, effort: Effort) -> Matches:
-    blocks = _patches(current, _corners(places), 8)
-    coarse, last = _coarse(current, reference, places, price), torch.round(last / 4).long()
-    starts = torch.stack((coarse, last, torch.zeros_like(last))).clamp(-_LIMIT, _LIMIT)
-    new = torch.ones(starts.shape[:2], dtype=torch.bool, device=places.device)  # the same start is tried once
-    new[1] = (starts[1] != starts[0]).any(-1)
-    new[2] = (starts[2] != starts[0]).any(-1) & (starts[2] != starts[1]).any(-1)
-    cell, start = new.nonzero()[:, 1], starts[new]
-    surface = _surface(blocks.view(-1, 4, 8, 8)[cell].flatten(0, 1), reference, _corners(places[cell], start), _FINE)
-    surface = surface.view(len(cell), 4, -1)
-    bits = price * _bits((start[:, None] + _shifts(_FINE, places.device)) * 4)
-    both = surface.sum(1, keepdim=True) + bits[:, None]
-    if effort.split:
-        both = torch.cat((both, surface + bits[:, None]), 1)
-    errors = both.new_full((*new.shape, both.shape[1]), torch.inf)
-    vectors = starts[:, :, None].repeat(1, 1, both.shape[1], 1)
-    errors[new], vectors[new] = both.amin(2), start[:, None] + _best(both, _FINE)
-    chosen = errors.argmin(0)  # (n,5): of the cell, then of its blocks if they count
-    vector = vectors.gather(0, chosen[None, :, :, None].expand(1, -1, -1, 2))[0].expand(-1, 5, -1)
-    return _between_pixels(blocks, reference, places, vector, price, effort)
-
-
-def _coarse(current: Tensor, reference: Tensor, places: Tensor, price: float) -> Tensor:
-    """(n,2) even pixels: where each cell lies, found at half size."""
-    top, left = ((places.amin(0) - _MARGIN).clamp(min=0) * 16).tolist()
-    bottom, right = ((places.amax(0) + 1 + _MARGIN) * 16).tolist()
-    halves = [square_means(plane[:, top:bottom, left:right], 2) for plane in (current, reference)]
-    corner = places * 8 - torch.tensor((top // 2, left // 2), device=places.device)
-    surface = _surface(_patches(halves[0], corner, 8), halves[1], corner, _COARSE)
-    return 2 * _best(surface * 4 + price * _bits(_shifts(_COARSE, places.device) * 8), _COARSE)
-
-
-def _between_pixels(
-    blocks: Tensor, reference: Tensor, places: Tensor, vector: Tensor, price: float, effort: Effort
-) -> Matches:
-    """From whole pixels (n,5,2) to halves and, if that is asked for, to quarters, of a cell and its blocks."""
-    fine = 4 * torch.stack((vector[:, :1].expand(-1, 4, -1), vector[:, 1:]))  # (2,n,4,2)
-    corner, around = _corners(places), _shifts(1, places.device)
-    share = torch.tensor((0.25, 1.0), device=fine.device).view(2, 1, 1, 1)  # of a vector's bits
-    for size in (2, 1) if effort.finest == 1 else (2,):
-        error, errors = torch.empty(*fine.shape[:3], 9, device=fine.device), _errors if size == 1 else _half_errors
-        error[0] = errors(blocks, reference, corner, fine[0].flatten(0, 1)).view_as(error[0])
-        own = (fine[1] != fine[0]).any(-1)  # most blocks move as their cell does
-        error[1] = error[0]
-        if effort.split:
-            error[1][own] = errors(blocks[own.flatten()], reference, corner[own.flatten()], fine[1][own])
-        error += price * share * _bits(fine[..., None, :] + size * around)
-        best = torch.cat((_best(error[:1].sum(2, keepdim=True), 1).expand(-1, -1, 4, -1), _best(error[1:], 1)))
-        fine = fine + size * best
-    return Matches(fine[0, :, 0], fine[1])
-
-
-def _half_errors(blocks: Tensor, reference: Tensor, corner: Tensor, vector: Tensor) -> Tensor:
-    """Squared errors (m,9) of blocks (m,8,8) at `corner` (m,2), moved by `vector` (m,2), which is of whole pixels, and
-    by up to half a pixel more either way. As `_errors`, but all blocks have the same taps, and half a pixel to one side
-    of a sample is half a pixel to the other side of the next."""
-    area = _patches(reference, corner + torch.div(vector, 4, rounding_mode="floor") - _REACH, 8 + 2 * _REACH)
-    area, now = area.permute(1, 2, 0).contiguous(), blocks.permute(1, 2, 0).contiguous()
-    straight, between = area.narrow(1, _REACH, 8), _halves(area, axis=1)
-    columns = [
-        (column.narrow(0, _REACH, 8), _halves(column, axis=0))
-        for column in (between.narrow(1, 0, 8), straight, between.narrow(1, 1, 8))
-    ]
-    moved = [
-        [half.narrow(0, 0, 8) for _, half in columns],
-        [whole for whole, _ in columns],
-        [half.narrow(0, 1, 8) for _, half in columns],
-    ]
-    return torch.stack([(shown - now).square_().sum((0, 1)) for line in moved for shown in line], 1)
-
-
-def _halves(samples: Tensor, *, axis: int) -> Tensor:
-    """Half-way values between the samples of an axis, nine of its sixteen: from half a sample before the fifth on."""
-    taps = LUMA_TAPS[2].tolist()
-    total = samples.narrow(axis, 0, 9) * (taps[0] / 64)
-    for k in range(1, len(taps)):
-        total.add_(samples.narrow(axis, k, 9), alpha=taps[k] / 64)
-    return total
-
-
-def _errors(blocks: Tensor, reference: Tensor, corner: Tensor, vector: Tensor) -> Tensor:
-    """Squared errors (m,9) of blocks (m,8,8) at `corner` (m,2), moved by `vector` (m,2) quarter pixels and by up to one
-    more either way."""
-    whole = torch.div(vector + 2, 4, rounding_mode="floor")
-    area = _patches(reference, corner + whole - _REACH, 8 + 2 * _REACH)
-    # Blocks lie along the last axis, the one that vector units run over: their own taps then cost nothing.
-    area, now = area.permute(1, 2, 0).contiguous(), blocks.permute(1, 2, 0).contiguous()
-    down, across = (
-        [_taps(area.device)[:, part + shift] for shift in (-1, 0, 1)]
-        for part in (vector - 4 * whole + _QUARTERS).unbind(1)
+    """Match cells at `places` (n,2), in raster order, of the luma planes (H,W). `last` (n,2): vectors worth trying,
+    quarter pixels. `price`: the squared error that a bit of vector is worth."""
+    found = Matches.none(len(places))
+    _match(
+        current, reference, places, last, np.float32(price), effort.split, effort.finest == 1, found.whole, found.own
     )
-    columns = [filtered(area, taps, 8, axis=1) for taps in across]
-    moved = (filtered(column, taps, 8, axis=0) for taps in down for column in columns)
-    return torch.stack([shown.sub_(now).square_().sum((0, 1)) for shown in moved], 1)
+    return found
 
 
-@lru_cache
-def _taps(device: torch.device) -> Tensor:
-    """(2 _REACH + 1, 2 _QUARTERS + 1): what a sample takes of those from _REACH before to _REACH after it, at each
-    shift by quarters."""
-    length = LUMA_TAPS.shape[1]
-    taps = torch.zeros(2 * _REACH + 1, 2 * _QUARTERS + 1)
-    for shift in range(-_QUARTERS, _QUARTERS + 1):
-        first = shift // 4 + _REACH - (length // 2 - 1)
-        taps[first : first + length, shift + _QUARTERS] = LUMA_TAPS[shift % 4] / 64
-    return taps.to(device)
+@compiled
+def _match(
+    current: Bytes, reference: Bytes, places: Ints, last: Ints, price: np.float32, split: bool, quarters: bool,
+    whole: Ints, own: Ints,
+) -> None:  # fmt: skip
+    rows, cols = current.shape[0] // 16, current.shape[1] // 16
+    near = np.zeros((rows + 1, cols + 2, 2), np.int64)  # what was found for the cells before, whole pixels
+    known = np.zeros((rows + 1, cols + 2), np.bool_)
+    area, small = np.empty((16, 16), np.float32), np.empty((8, 8), np.float32)
+    starts, around = np.empty((_STARTS, 2), np.int64), np.empty((2, 9), np.float32)
+    lines = np.empty((3, _AREA, 8), np.float32)
+    wide, errors = np.empty((8 + 2 * _COARSE, 8 + _COLUMNS), np.float32), np.empty(_COLUMNS, np.float32)
+    for n in range(len(places)):
+        row, col = places[n, 0], places[n, 1]
+        top, left = 16 * row, 16 * col
+        middle_y, middle_x = _middle(near, row, col)
+        count = _starts(starts, near, known, row, col, last[n])
+        y, x, cost = _descend(
+            current, top, left, 16, reference, area, starts[:count], 4 * middle_y, 4 * middle_x, price
+        )
+        starts[count, 0], starts[count, 1] = _far(current, reference, top, left, price, wide, errors)
+        far_y, far_x, far_cost = _descend(
+            current, top, left, 16, reference, area, starts[count : count + 1], 4 * middle_y, 4 * middle_x, price
+        )
+        if far_cost < cost:
+            y, x = far_y, far_x
+        near[row + 1, col + 1, 0], near[row + 1, col + 1, 1] = y, x
+        known[row + 1, col + 1] = True
+        whole[n, 0], whole[n, 1] = 4 * y, 4 * x
+        for k in range(4):
+            own[n, k, 0], own[n, k, 1] = 4 * y, 4 * x
+        if split:
+            for k in range(9):  # what neither the cell nor its neighbours do
+                starts[count + 1 + k, 0], starts[count + 1 + k, 1] = y + 4 * _AROUND[k, 0], x + 4 * _AROUND[k, 1]
+            for k in range(4):
+                dy, dx = _INNER[k, 0], _INNER[k, 1]
+                y_own, x_own, _ = _descend(
+                    current, top + dy, left + dx, 8, reference, small, starts[: count + 10], 4 * y, 4 * x, price
+                )
+                own[n, k, 0], own[n, k, 1] = 4 * y_own, 4 * x_own
+        for size in (2, 1):
+            if size == 2 or quarters:
+                _refine(current, reference, area, lines, top, left, whole[n], own[n], size, price, split,
+                        4 * middle_y, 4 * middle_x, around)  # fmt: skip
 
 
-def _corners(places: Tensor, start: Tensor | None = None) -> Tensor:
-    """The corners of the four blocks of each cell, in pixels, (4n,2); moved by `start` (n,2)."""
-    inner = torch.tensor([(0, 0), (0, 8), (8, 0), (8, 8)], device=places.device)
-    corner = places * 16 if start is None else places * 16 + start
-    return (corner[:, None] + inner).reshape(-1, 2)
+@compiled
+def _middle(near: Ints, row: int, col: int) -> tuple[int, int]:
+    """The median of the vectors of the cells at the left, above and above at the right; of those that are unknown 0."""
+    a, b, c = near[row + 1, col], near[row, col + 1], near[row, col + 2]
+    y = max(min(a[0], b[0]), min(max(a[0], b[0]), c[0]))
+    x = max(min(a[1], b[1]), min(max(a[1], b[1]), c[1]))
+    return y, x
 
 
-def _bits(vector: Tensor) -> Tensor:
-    """(...,2) quarter pixels -> about how many bits it costs."""
-    return (2 * torch.log2(1 + vector.abs().float())).sum(-1)
+@compiled
+def _starts(starts: Ints, near: Ints, known: npt.NDArray[np.bool_], row: int, col: int, last: Ints) -> int:
+    """Where to begin to look: each place once. Returns how many there are."""
+    starts[0, 0] = starts[0, 1] = 0
+    starts[1, 0], starts[1, 1] = (last[0] + 2) >> 2, (last[1] + 2) >> 2
+    count = 1 + int(starts[1, 0] != 0 or starts[1, 1] != 0)
+    for dy, dx in ((0, -1), (-1, 0), (-1, 1), (-1, -1)):
+        if known[row + 1 + dy, col + 1 + dx]:
+            y, x = near[row + 1 + dy, col + 1 + dx, 0], near[row + 1 + dy, col + 1 + dx, 1]
+            new = True
+            for k in range(count):
+                if starts[k, 0] == y and starts[k, 1] == x:
+                    new = False
+            if new:
+                starts[count, 0], starts[count, 1] = y, x
+                count += 1
+    return count
 
 
-@lru_cache
-def _shifts(reach: int, device: torch.device) -> Tensor:
-    """All shifts of up to `reach`, ((2 reach + 1)^2, 2), row by row."""
-    span = torch.arange(-reach, reach + 1, device=device)
-    return torch.cartesian_prod(span, span)
+@compiled
+def _descend(
+    current: Bytes, top: int, left: int, size: int, reference: Bytes, area: Floats, starts: Ints, middle_y: int,
+    middle_x: int, price: np.float32,
+) -> tuple[int, int, np.float32]:  # fmt: skip
+    """From the best of `starts` to where no neighbour is better. For a square of `size` at (top, left).
+    Whole pixels; bits are counted from the middle, in quarters."""
+    best_y, best_x, best = 0, 0, np.float32(np.inf)
+    for k in range(len(starts)):
+        y, x = min(max(starts[k, 0], -_LIMIT), _LIMIT), min(max(starts[k, 1], -_LIMIT), _LIMIT)
+        cost = price * (_BITS[abs(4 * y - middle_y)] + _BITS[abs(4 * x - middle_x)])
+        cost += _error(current, top, left, size, reference, top + y, left + x, area)
+        if cost < best:
+            best_y, best_x, best = y, x, cost
+    came_y, came_x = 0, 0
+    for step in range(_STEPS):
+        from_y, from_x = best_y, best_x
+        for dy in (-1, 0, 1):
+            for dx in (-1, 0, 1):
+                y, x = from_y + dy, from_x + dx
+                # What lies around where the last step came from is known already.
+                seen = (dy == 0 and dx == 0) or (step > 0 and abs(dy + came_y) <= 1 and abs(dx + came_x) <= 1)
+                if not seen and abs(y) <= _LIMIT and abs(x) <= _LIMIT:
+                    cost = price * (_BITS[abs(4 * y - middle_y)] + _BITS[abs(4 * x - middle_x)])
+                    if cost < best:
+                        cost += _error(current, top, left, size, reference, top + y, left + x, area)
+                        if cost < best:
+                            best_y, best_x, best = y, x, cost
+        came_y, came_x = best_y - from_y, best_x - from_x
+        if came_y == 0 and came_x == 0:
+            break
+    return best_y, best_x, best
 
 
-def _best(surface: Tensor, reach: int) -> Tensor:
-    """(...,shifts) -> (...,2) the shift of least error."""
-    place = surface.argmin(-1)
-    side = 2 * reach + 1
-    return torch.stack((place // side - reach, place % side - reach), -1)
+@compiled
+def _error(
+    current: Bytes, top: int, left: int, size: int, reference: Bytes, y: int, x: int, area: Floats
+) -> np.float32:
+    """The squared error of a square of 16 or 8 at (top, left) against that at (y, x) of the reference."""
+    total = np.int32(0)
+    if y < 0 or x < 0 or y + size > reference.shape[0] or x + size > reference.shape[1]:
+        window(reference, y, x, area)
+        for i in range(size):
+            for j in range(size):
+                d = np.int32(current[top + i, left + j]) - np.int32(area[i, j])
+                total = np.int32(total + d * d)
+    elif size == 16:
+        for i in range(16):
+            line = np.int32(0)  # the compiler makes vectors of 32 bits only where all sums have them
+            for j in range(16):
+                d = np.int32(np.int32(current[top + i, left + j]) - np.int32(reference[y + i, x + j]))
+                line = np.int32(line + np.int32(d * d))
+            total = np.int32(total + line)
+    else:
+        for i in range(8):
+            line = np.int32(0)
+            for j in range(8):
+                d = np.int32(np.int32(current[top + i, left + j]) - np.int32(reference[y + i, x + j]))
+                line = np.int32(line + np.int32(d * d))
+            total = np.int32(total + line)
+    return np.float32(total)
 
 
-def _patches(plane: Tensor, corner: Tensor, size: int) -> Tensor:
-    """Squares of a plane (1,H,W) at corners (m,2) -> (m,size,size) float32; the edge sample repeats."""
-    last = torch.tensor(plane.shape[1:], device=plane.device) - size
-    inside = ((corner >= 0) & (corner <= last)).all(1)
-    if bool(inside.all()):
-        return _inner_patches(plane, corner, size).float()
-    found = plane.new_empty(len(corner), size, size)
-    if bool(inside.any()):
-        found[inside] = _inner_patches(plane, corner[inside], size)
-    span = torch.arange(size, device=plane.device)
-    rows = (corner[~inside, :1] + span).clamp(0, plane.shape[1] - 1)
-    cols = (corner[~inside, 1:] + span).clamp(0, plane.shape[2] - 1)
-    found[~inside] = plane[0, rows[:, :, None], cols[:, None, :]]
-    return found.float()
+@compiled
+def _far(
+    current: Bytes, reference: Bytes, top: int, left: int, price: np.float32, area: Floats, errors: Floats
+) -> tuple[int, int]:
+    """Even pixels: where a cell lies, found at half size."""
+    height, width = reference.shape[0] - 1, reference.shape[1] - 1
+    for i in range(area.shape[0]):
+        upper = min(max(top + 2 * (i - _COARSE), 0), height - 1)
+        for j in range(area.shape[1]):
+            x = min(max(left + 2 * (j - _COARSE), 0), width - 1)
+            area[i, j] = _four(reference, upper, x)
+    best_y, best_x, best = 0, 0, np.float32(np.inf)
+    for y in range(2 * _COARSE + 1):
+        for x in range(_COLUMNS):
+            errors[x] = 0
+        for i in range(8):
+            for j in range(8):
+                sample = _four(current, top + 2 * i, left + 2 * j)
+                for x in range(_COLUMNS):
+                    d = area[y + i, x + j] - sample
+                    errors[x] += d * d
+        for x in range(2 * _COARSE + 1):
+            # Sums of four pixels: a fourth of their squared error is that of the four.
+            cost = errors[x] / np.float32(4) + price * (_BITS[8 * abs(y - _COARSE)] + _BITS[8 * abs(x - _COARSE)])
+            if cost < best:
+                best_y, best_x, best = y, x, cost
+    return 2 * (best_y - _COARSE), 2 * (best_x - _COARSE)
 
 
-def _inner_patches(plane: Tensor, corner: Tensor, size: int) -> Tensor:
-    """`_patches` that lie within the plane, in its own dtype."""
-    every = plane[0].unfold(0, size, 1).unfold(1, size, 1)
-    if plane.device.type == "cpu":  # NumPy copies line by line, torch sample by sample: three times as long
-        return torch.from_numpy(every.numpy()[corner[:, 0].numpy(), corner[:, 1].numpy()])
-    return every[corner[:, 0], corner[:, 1]]
+@compiled
+def _four(plane: Bytes, y: int, x: int) -> np.float32:
+    """The sum of four pixels."""
+    return (
+        np.float32(plane[y, x])
+        + np.float32(plane[y, x + 1])
+        + np.float32(plane[y + 1, x])
+        + np.float32(plane[y + 1, x + 1])
+    )
 
 
-def _eights(values: Tensor, axis: int) -> Tensor:
-    """Sums of eight neighbours along an axis, by doubling."""
-    for step in (1, 2, 4):
-        size = values.shape[axis] - step
-        values = values.narrow(axis, 0, size) + values.narrow(axis, step, size)
-    return values
+@compiled
+def _refine(
+    current: Bytes, reference: Bytes, area: Floats, lines: Floats, top: int, left: int, whole: Ints, own: Ints,
+    size: int, price: np.float32, split: bool, middle_y: int, middle_x: int, around: Floats,
+) -> None:  # fmt: skip
+    """A cell's vector, and its blocks', to where the error is least within `size` quarter pixels."""
+    total, error = around[0], around[1]
+    whole_y, whole_x = whole[0], whole[1]
+    for n in range(9):
+        total[n] = 0
+    for k in range(4):
+        dy, dx = _INNER[k, 0], _INNER[k, 1]
+        _errors(current, top + dy, left + dx, reference, area, lines, whole_y, whole_x, size, error)
+        for n in range(9):
+            total[n] += error[n]
+        if split:
+            y, x = own[k, 0], own[k, 1]
+            if y != whole_y or x != whole_x:
+                _errors(current, top + dy, left + dx, reference, area, lines, y, x, size, error)
+            best, least = 4, np.float32(np.inf)
+            for n in range(9):
+                cost = error[n] + price * (
+                    _BITS[abs(y + size * _AROUND[n, 0] - whole_y)] + _BITS[abs(x + size * _AROUND[n, 1] - whole_x)]
+                )
+                if cost < least:
+                    best, least = n, cost
+            own[k, 0], own[k, 1] = y + size * _AROUND[best, 0], x + size * _AROUND[best, 1]
+    best, least = 4, np.float32(np.inf)
+    for n in range(9):
+        y, x = whole_y + size * _AROUND[n, 0], whole_x + size * _AROUND[n, 1]
+        cost = total[n] + price * (_BITS[abs(y - middle_y)] + _BITS[abs(x - middle_x)])
+        if cost < least:
+            best, least = n, cost
+    whole[0], whole[1] = whole_y + size * _AROUND[best, 0], whole_x + size * _AROUND[best, 1]
 
 
-def _surface(blocks: Tensor, reference: Tensor, corner: Tensor, reach: int) -> Tensor:
-    """Squared error of blocks (m,8,8) against the reference at every shift around corners (m,2): (m,shifts)."""
-    area = _patches(reference, corner - reach, 8 + 2 * reach)
-    squares = _eights(_eights(area.square(), 1), 2)
-    cross = F.conv2d(area[None], blocks[:, None], groups=len(blocks))[0]
-    return (squares - 2 * cross).flatten(1) + blocks.square().sum((1, 2))[:, None]
+@compiled
+def _errors(
+    current: Bytes, top: int, left: int, reference: Bytes, area: Floats, lines: Floats, y: int, x: int, size: int,
+    errors: Floats,
+) -> None:  # fmt: skip
+    """Squared errors (9,) of the block at (top, left) moved by (y, x) quarter pixels, and by `size` more either way."""
+    whole_y, whole_x = (y + 2) >> 2, (x + 2) >> 2
+    window(reference, top + whole_y - _REACH, left + whole_x - _REACH, area)
+    for c in range(3):
+        taps = _TAPS[x - 4 * whole_x + size * (c - 1) + _QUARTERS]
+        for i in range(_AREA):
+            for j in range(8):
+                lines[c, i, j] = (
+                    taps[0] * area[i, j] + taps[1] * area[i, j + 1] + taps[2] * area[i, j + 2]
+                    + taps[3] * area[i, j + 3] + taps[4] * area[i, j + 4] + taps[5] * area[i, j + 5]
+                    + taps[6] * area[i, j + 6] + taps[7] * area[i, j + 7] + taps[8] * area[i, j + 8]
+                )  # fmt: skip
+    for r in range(3):
+        taps = _TAPS[y - 4 * whole_y + size * (r - 1) + _QUARTERS]
+        for c in range(3):
+            error = np.float32(0)
+            for i in range(8):
+                for j in range(8):
+                    d = (
+                        taps[0] * lines[c, i, j] + taps[1] * lines[c, i + 1, j] + taps[2] * lines[c, i + 2, j]
+                        + taps[3] * lines[c, i + 3, j] + taps[4] * lines[c, i + 4, j] + taps[5] * lines[c, i + 5, j]
+                        + taps[6] * lines[c, i + 6, j] + taps[7] * lines[c, i + 7, j] + taps[8] * lines[c, i + 8, j]
+                        - current[top + i, left + j]
+                    )  # fmt: skip
+                    error += d * d
+            errors[3 * r + c] = error

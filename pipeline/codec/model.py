@@ -23,7 +23,7 @@ Kind = Literal["plate", "foreground", "background"]
 # quantiser.
 LAMBDA = 8.7
 LEAST_BITS = 3.0  # what a position has to save to get symbols
-_LEVEL_BITS = 6.0  # of a component that is not zero
+LEVEL_BITS = 6.0  # of a component that is not zero
 # See `guessed_loss`; fitted on the development clips.
 _DEAD, _GROUP_SIZES = 0.75, (8, 16, 24, 48)
 _GUESSED_FLAG, _GUESSED_BITS, _GUESSED_ERROR = 13.35, (-2.35, 0.52, 3.0, 4.98), (-0.61, 0.63, -0.49)
@@ -207,7 +207,7 @@ def _error_and_saving(residual: Tensor, basis: Tensor, step: Tensor, weight: Ten
     level = size.round()
     price = LAMBDA * weight.unsqueeze(-1)
     saved = price * (size.square() - (size - level).square())
-    cost = _LEVEL_BITS + 2 * torch.log2(level.clamp(min=1))
+    cost = LEVEL_BITS + 2 * torch.log2(level.clamp(min=1))
     saving = torch.where(level > 0, saved - cost, 0.0).clamp(min=0).sum(1)
     return (price * size.square()).sum(1), saving
 

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.codec.native import compiled
+
 MAX_VECTOR = 511  # quarter pixels, either way
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 LUMA_TAPS = torch.tensor(
     [
@@ -28,6 +36,8 @@ _CHROMA_TAPS = torch.tensor(
      [-4, 36, 36, -4], [-4, 28, 46, -6], [-2, 16, 54, -4], [-2, 10, 58, -2]],
     dtype=torch.float32,
 )  # fmt: skip
+_LUMA, _CHROMA = LUMA_TAPS.numpy(), _CHROMA_TAPS.numpy()  # for `fetch_block`
+_WHOLE = np.float32(64)  # the tap of a sample that is where it is wanted
 
 
 def _interpolate(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size: int, taps: Tensor) -> Tensor:
@@ -69,6 +79,19 @@ def fetch(planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, c
 
     `planes` (B,H,W), (B,H/2,W/2) x2 uint8; `picture`, `row`, `col` (N,) int64; `vector` (N,2) int64 quarter pixels.
     """
+    if row.device.type != "cpu":
+        return fetch_by_tensors(planes, picture, row, col, vector)
+    found = torch.empty(len(row), 96)
+    y, u, v = (plane.contiguous().numpy() for plane in planes)
+    which, down, across = (part.contiguous().numpy() for part in (picture, row, col))
+    _fetch_blocks(y, u, v, which, down, across, vector.contiguous().numpy(), found.numpy())
+    return found
+
+
+def fetch_by_tensors(
+    planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, col: Tensor, vector: Tensor
+) -> Tensor:
+    """`fetch` on any device, where the host reads nothing."""
     dy, dx = vector[:, 0], vector[:, 1]
     luma = fetch_luma(planes[0], picture, row, col, vector)
     chroma = [_interpolate(p, picture, row * 32 + dy, col * 32 + dx, 4, _CHROMA_TAPS) for p in planes[1:]]
@@ -78,3 +101,108 @@ def fetch(planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, c
 def fetch_luma(plane: Tensor, picture: Tensor, row: Tensor, col: Tensor, vector: Tensor) -> Tensor:
     """The luma part of `fetch`: (N,64)."""
     return _interpolate(plane, picture, row * 32 + vector[:, 0], col * 32 + vector[:, 1], 8, LUMA_TAPS)
+
+
+@compiled
+def _fetch_blocks(
+    y: Bytes, u: Bytes, v: Bytes, picture: Ints, row: Ints, col: Ints, vector: Ints, found: Floats
+) -> None:
+    area, small, lines = np.empty((15, 15), np.float32), np.empty((7, 7), np.float32), np.empty((15, 8), np.float32)
+    for n in range(len(row)):
+        b = picture[n]
+        fetch_block(y[b], u[b], v[b], row[n], col[n], vector[n, 0], vector[n, 1], area, small, lines, found[n])
+
+
+@compiled
+def fetch_block(
+    y: Bytes, u: Bytes, v: Bytes, row: int, col: int, dy: int, dx: int, area: Floats, small: Floats, lines: Floats,
+    found: Floats,
+) -> None:  # fmt: skip
+    """`fetch` of one position from planes (H,W), to `found` (96,). `area` (15,15), `small` (7,7) and `lines` (15,8) are
+    scratch."""
+    if dy == 0 and dx == 0:
+        for i in range(8):
+            for j in range(8):
+                found[8 * i + j] = y[8 * row + i, 8 * col + j]
+        for i in range(4):
+            for j in range(4):
+                found[64 + 4 * i + j] = u[4 * row + i, 4 * col + j]
+                found[80 + 4 * i + j] = v[4 * row + i, 4 * col + j]
+        return
+    _luma_block(y, 8 * row + (dy >> 2), 8 * col + (dx >> 2), _LUMA[dy & 3], _LUMA[dx & 3], area, lines, found)
+    top, left, down, across = 4 * row + (dy >> 3), 4 * col + (dx >> 3), _CHROMA[dy & 7], _CHROMA[dx & 7]
+    _chroma_block(u, top, left, down, across, small, lines, found[64:80])
+    _chroma_block(v, top, left, down, across, small, lines, found[80:])
+
+
+@compiled
+def window(plane: Bytes, top: int, left: int, area: Floats) -> None:
+    """The part of a plane (H,W) at (top, left) to an `area` of its size; beyond the border the edge sample repeats."""
+    (height, width), (rows, cols) = plane.shape, area.shape
+    if top >= 0 and left >= 0 and top + rows <= height and left + cols <= width:
+        for i in range(rows):
+            for j in range(cols):
+                area[i, j] = plane[top + i, left + j]
+    else:
+        for i in range(rows):
+            line = plane[min(max(top + i, 0), height - 1)]
+            for j in range(cols):
+                area[i, j] = line[min(max(left + j, 0), width - 1)]
+
+
+@compiled
+def _luma_block(
+    plane: Bytes, top: int, left: int, down: Floats, across: Floats, area: Floats, lines: Floats, found: Floats
+) -> None:
+    window(plane, top - 3, left - 3, area)
+    if across[3] == _WHOLE:  # whole samples
+        for i in range(15):
+            for j in range(8):
+                lines[i, j] = _WHOLE * area[i, j + 3]
+    else:
+        for i in range(15):
+            for j in range(8):
+                lines[i, j] = (
+                    across[0] * area[i, j] + across[1] * area[i, j + 1] + across[2] * area[i, j + 2]
+                    + across[3] * area[i, j + 3] + across[4] * area[i, j + 4] + across[5] * area[i, j + 5]
+                    + across[6] * area[i, j + 6] + across[7] * area[i, j + 7]
+                )  # fmt: skip
+    if down[3] == _WHOLE:
+        for i in range(8):
+            for j in range(8):
+                found[8 * i + j] = _rounded(_WHOLE * lines[i + 3, j])
+    else:
+        for i in range(8):
+            for j in range(8):
+                found[8 * i + j] = _rounded(
+                    down[0] * lines[i, j] + down[1] * lines[i + 1, j] + down[2] * lines[i + 2, j]
+                    + down[3] * lines[i + 3, j] + down[4] * lines[i + 4, j] + down[5] * lines[i + 5, j]
+                    + down[6] * lines[i + 6, j] + down[7] * lines[i + 7, j]
+                )  # fmt: skip
+
+
+@compiled
+def _chroma_block(
+    plane: Bytes, top: int, left: int, down: Floats, across: Floats, area: Floats, lines: Floats, found: Floats
+) -> None:
+    window(plane, top - 1, left - 1, area)
+    for i in range(7):
+        for j in range(4):
+            lines[i, j] = (
+                across[0] * area[i, j] + across[1] * area[i, j + 1] + across[2] * area[i, j + 2]
+                + across[3] * area[i, j + 3]
+            )  # fmt: skip
+    for i in range(4):
+        for j in range(4):
+            found[4 * i + j] = _rounded(
+                down[0] * lines[i, j]
+                + down[1] * lines[i + 1, j]
+                + down[2] * lines[i + 2, j]
+                + down[3] * lines[i + 3, j]
+            )
+
+
+@compiled
+def _rounded(total: np.float32) -> np.float32:
+    """A sum of products with taps of both axes -> grey levels."""
+    return min(max(np.floor((total + np.float32(2048)) * np.float32(1 / 4096)), np.float32(0)), np.float32(255))

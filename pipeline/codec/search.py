@@ -1,53 +1,84 @@
 """The encoder's choice of mode and vector for each coded cell. The decoder never sees how it was made.
 
-Each candidate costs, in bits, what its residual would take or do (`residual_cost`) and what mode and vector take in the
-layer's tables. Cells are decided in the order in which they are coded, so that vectors are priced against the very
-prediction that codes them.
+Each candidate costs, in bits, what its residual would take or do (as `model.residual_cost`) and what mode and vector
+take in the layer's tables. Cells are decided in the order in which they are coded, so that vectors are priced against
+the very prediction that codes them. All of it runs on the host, wherever the nets are.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import Positions, blocks_at
+from pipeline.codec.blocks import SAMPLES, weighted
 from pipeline.codec.effort import BEST, Effort
-from pipeline.codec.match import match
-from pipeline.codec.model import LAMBDA, loss_weight, residual_cost
-from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, is_moving, places_of
-from pipeline.codec.motion import fetch
+from pipeline.codec.match import Matches, match
+from pipeline.codec.model import LAMBDA, LEAST_BITS, LEVEL_BITS, loss_weight
+from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
+from pipeline.codec.motion import fetch_block
+from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment
 from pipeline.codec.state import LayerState, Planes
-from pipeline.codec.tables import Tables
-from pipeline.codec.vectors import Guesses, VectorField
+from pipeline.codec.tables import TAKEN, Tables
+from pipeline.codec.vectors import FACTS, VectorField, first_guess, inner_guess, vector_bits
 
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+Cells = npt.NDArray[np.bool_]
+HostPlanes = tuple[Bytes, Bytes, Bytes]
+
+_BEFORE = np.int64(0)  # no plate; a plain number would be compiled in
+_PRICED = 16  # vectors that one block is priced with, at most
+_LOG2 = np.log2(np.maximum(1, np.arange(4096))).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """K ways to predict each of n cells: `mode` (K,), `vector` (n,K,4,2), `bits` (n,K) without mode and vector."""
+class _Scene(NamedTuple):
+    """What residuals are made of and priced by: planes (H,W) of the `picture`, of the layer `before` it and of the
+    `plate`; `basis` (96,96), of which each row takes a sample to the principal components; the quantiser's `step`."""
 
-    mode: Ints
-    vector: Ints
+    picture: HostPlanes
+    before: HostPlanes
+    plate: HostPlanes
+    basis: Floats
+    step: float
+
+
+class _Rules(NamedTuple):
+    """What side information is priced by: the tables' `prices`, and what a vector is guessed from."""
+
+    edges: Ints
+    costs: npt.NDArray[np.float64]
+    kind: int
+    phase: int
+    vector: Ints  # of `VectorField`
+    known: Cells
+    last: Ints  # (rows,cols,2) of the layer's last frame
+    moved: Cells
+
+
+class _Scratch(NamedTuple):
+    area: Floats
+    small: Floats
+    lines: Floats
+    block: Floats
+    found: Floats
+    parts: Floats
+    keys: Ints  # (4,_PRICED,3) which plane and vector each block was priced with
     bits: Floats
-
-    def select(self, which: Ints) -> _Candidates:
-        return _Candidates(self.mode, self.vector[which], self.bits[which])
-
-    def joined(self, other: _Candidates) -> _Candidates:
-        """These and others of the same cells."""
-        return _Candidates(
-            np.concatenate((self.mode, other.mode)),
-            np.concatenate((self.vector, other.vector), axis=1),
-            np.concatenate((self.bits, other.bits), axis=1),
-        )
+    known: Ints  # (4,) how many those are
+    candidates: Ints
+    there: Cells
+    vectors: Ints
+    facts: Ints
+    inner_vectors: Ints
+    inner_facts: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +93,9 @@ class MotionSearch:
         picture: Planes,
         state: LayerState,
         plate: Planes,
-        cells: npt.NDArray[np.bool_],
+        cells: Cells,
         *,
-        lively: npt.NDArray[np.bool_],
+        lively: Cells,
         importance: npt.NDArray[np.float32],
         q: int,
         move: bool,
@@ -78,147 +109,199 @@ class MotionSearch:
         vectors = Vectors.still(places_of(cells))
         if not lively.any():
             return vectors
-        search = _Search(self, picture, state, plate, lively, importance, q, effort)
-        search.decide(vectors, cells, move=move)
+        step, places = float(step_size(torch.tensor(float(q)))), places_of(lively)
+        # As columns, with the weights of the measure in them: `weighted(residual) @ basis.T`.
+        basis = weighted(self.basis).T.contiguous().cpu().numpy()
+        scene = _Scene(_on_host(picture), _on_host(state.plane), _on_host(plate), basis, step)
+        past, weight = state.past, loss_weight(torch.from_numpy(importance[lively])).numpy() * np.float32(LAMBDA)
+        if move:
+            matches = match(
+                scene.picture[0], scene.before[0], places, past.vector[lively], price=step**2 / LAMBDA, effort=effort
+            )
+        else:
+            matches = Matches.none(len(places))
+        moment = Moment(state.layer, q, state.age)
+        modes, field = ModeField(self.tables, moment, cells, past), VectorField(moment, past)
+        of_cells, number, scratch = lively[cells], np.cumsum(lively[cells]) - 1, _scratch()
+        for phase, everyone in enumerate(modes.places.here):
+            here = everyone[of_cells[everyone]]
+            if len(here):
+                which, (edges, costs) = number[here], self.tables.prices
+                rules = _Rules(
+                    edges, costs, int(state.layer), phase, field.vector, field.known, past.vector, field.moved
+                )
+                mode, vector = np.zeros(len(here), np.int64), np.zeros((len(here), 4, 2), np.int64)
+                _decide(
+                    scene, rules, scratch, places[which], weight[which], modes.bits(phase)[of_cells[everyone]],
+                    matches.whole[which], matches.own[which], move, effort.split, effort.taken, mode, vector,
+                )  # fmt: skip
+                vectors.mode[here], vectors.vector[here] = mode, vector
+            if len(everyone):
+                modes.holds(phase, vectors.mode[everyone])
         return vectors
 
 
-class _Search:
-    """One layer of one frame."""
+def _on_host(planes: Planes) -> HostPlanes:
+    y, u, v = (plane[0].cpu().numpy() for plane in planes)
+    return y, u, v
 
-    def __init__(
-        self,
-        rules: MotionSearch,
-        picture: Planes,
-        state: LayerState,
-        plate: Planes,
-        lively: npt.NDArray[np.bool_],
-        importance: npt.NDArray[np.float32],
-        q: int,
-        effort: Effort,
-    ) -> None:
-        device = picture[0].device
-        self.rules, self.picture, self.state, self.plate = rules, picture, state, plate
-        self.lively, self.moment, self.effort = lively, Moment(state.layer, q, state.age), effort
-        self.places = places_of(lively)
-        inner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
-        position = torch.from_numpy((self.places[:, None] * 2 + inner).reshape(-1, 2)).to(device)
-        self._row, self._col = position[:, 0].contiguous(), position[:, 1].contiguous()
-        at = Positions.of_cells(torch.from_numpy(lively)[None].to(device))
-        number = torch.empty(at.chosen.shape[1:], dtype=torch.int64, device=device)
-        number[at.row, at.col] = torch.arange(len(at), device=device)
-        place = number[self._row, self._col]
-        self._blocks, self._still, self._plated = (blocks_at(p, at)[place] for p in (picture, state.plane, plate))
-        self._step = step_size(torch.full((len(position),), float(q), device=device))
-        self._weight = loss_weight(torch.from_numpy(importance[lively]).to(device).repeat_interleave(4))
 
-    def _candidates(self, *, move: bool) -> _Candidates:
-        """Those that do not hang on what is chosen for other cells."""
-        still = np.zeros((len(self.places), 4, 2), np.int64)
-        ways, everything = [(STILL, still), (PLATE, still)], np.arange(len(self.places))
+def _scratch() -> _Scratch:
+    return _Scratch(
+        area=_floats(15, 15), small=_floats(7, 7), lines=_floats(15, 8),
+        block=_floats(4, SAMPLES), found=_floats(SAMPLES), parts=_floats(SAMPLES),
+        keys=_ints(4, _PRICED, 3), bits=_floats(4, _PRICED), known=_ints(4),
+        candidates=_ints(TAKEN, 2), there=np.zeros(TAKEN, np.bool_),
+        vectors=_ints(TAKEN, 2), facts=_ints(FACTS), inner_vectors=_ints(TAKEN, 2), inner_facts=_ints(FACTS),
+    )  # fmt: skip
+
+
+def _floats(*shape: int) -> Floats:
+    return np.zeros(shape, np.float32)
+
+
+def _ints(*shape: int) -> Ints:
+    return np.zeros(shape, np.int64)
+
+
+@compiled
+def _decide(
+    scene: _Scene, rules: _Rules, scratch: _Scratch, places: Ints, weight: Floats, mode_bits: npt.NDArray[np.float64],
+    whole: Ints, own: Ints, move: bool, split: bool, taken: int, mode: Ints, vector: Ints,
+) -> None:  # fmt: skip
+    """The cheapest candidate of each cell of a phase: `mode` (n,) and `vector` (n,4,2). `mode_bits` (n,4)."""
+    same = np.empty((4, 2), np.int64)
+    for n in range(len(places)):
+        row, col = places[n, 0], places[n, 1]
+        _load(scene.picture, row, col, scratch)
+        _set(same, 0, 0)
+        best, least = STILL, np.inf
+        for plate in range(2):
+            candidate = PLATE if plate else STILL
+            cost = _priced(scene, scratch, row, col, same, plate, weight[n], mode_bits[n, candidate], least)
+            if cost < least:
+                best, least = candidate, cost
         if move:
-            device, last = self._row.device, self.state.past.vector[self.places[:, 0], self.places[:, 1]]
-            matches = match(
-                self.picture[0],
-                self.state.plane[0],
-                torch.from_numpy(self.places).to(device),
-                torch.from_numpy(last).to(device),
-                price=float(self._step[0]) ** 2 / LAMBDA,
-                effort=self.effort,
-            )
-            whole = np.repeat(matches.whole.cpu().numpy()[:, None], 4, axis=1)
-            ways += [(MOVED, whole)] + ([(SPLIT, matches.own.cpu().numpy())] if self.effort.split else [])
-        return self._priced(ways, everything)
-
-    def _priced(self, ways: list[tuple[int, Ints]], which: Ints) -> _Candidates:
-        """Ways (mode, vectors (n,4,2)) to predict `which` (n,) of the places."""
-        mode = np.array([mode for mode, _ in ways])
-        vector = np.stack([vector for _, vector in ways], axis=1)
-        positions = np.broadcast_to((which[:, None] * 4 + np.arange(4))[:, None], vector.shape[:3])
-        plates = np.broadcast_to(mode[:, None] == PLATE, positions.shape)
-        keys = np.stack((positions, plates, vector[..., 0], vector[..., 1]), -1).reshape(-1, 4)
-        once, where = _unique(keys)
-        bits = np.zeros(len(once))
-        for plate in (False, True):
-            here = once[:, 1] == plate
-            if here.any():
-                at = torch.from_numpy(once[here]).to(self._row.device)
-                place = at[:, 0]
-                residual = self._blocks[place] - self._predicted(place, at[:, 2:], plate=plate)
-                cost = residual_cost(residual, self.rules.basis, self._step[place], self._weight[place])
-                bits[here] = cost.cpu().numpy()
-        return _Candidates(mode, vector, bits[where].reshape(positions.shape).sum(2))
-
-    def _predicted(self, place: Tensor, vector: Tensor, *, plate: bool) -> Tensor:
-        """(n,96): the blocks of some positions, in place or moved by `vector` (n,2)."""
-        found = (self._plated if plate else self._still)[place]
-        moved = vector.any(1).nonzero().squeeze(1)
-        if moved.numel():
-            at, planes = place[moved], self.plate if plate else self.state.plane
-            found[moved] = fetch(planes, torch.zeros_like(at), self._row[at], self._col[at], vector[moved])
-        return found
-
-    def decide(self, vectors: Vectors, cells: npt.NDArray[np.bool_], *, move: bool) -> None:
-        """Fill in modes and vectors of the lively ones of `cells`, phase by phase as they are coded: the cheapest
-        candidate of each, by what the layer's tables take for it."""
-        modes = ModeField(self.rules.tables, self.moment, cells, self.state.past)
-        field, found = VectorField(self.moment, self.state.past), self._candidates(move=move)
-        lively = self.lively[cells]
-        number = np.cumsum(lively) - 1
-        for phase, everyone in enumerate(modes.places.here):
-            here = everyone[lively[everyone]]
-            if len(here):
-                which, (row, col) = number[here], vectors.places[here].T
-                bits = modes.bits(phase)[lively[everyone]]
-                guesses = field.guesses(phase, row, col)
-                ways = found.select(which)
-                if move:
-                    ways = ways.joined(self._taken(guesses, which))
-                mode, vector = self._cheapest(ways, bits, guesses, field, row, col)
-                vectors.mode[here], vectors.vector[here] = mode, vector
-                moving = is_moving(mode)
-                field.holds(row[moving], col[moving], vector[moving, 0])
-            if len(everyone):
-                modes.holds(phase, vectors.mode[everyone])
-
-    def _taken(self, guesses: Guesses, which: Ints) -> _Candidates:
-        """The vectors that cells can take from others. Where there are fewer than `TAKEN - 1` the last is tried
-        again."""
-        last = (guesses.count - 1).clip(0)
-        each = np.arange(len(which))
-        ways = []
-        for k in range(self.effort.taken):
-            vector = guesses.vectors[each, np.minimum(k, last)]
-            ways.append((MOVED, np.repeat(np.where(guesses.count[:, None] > 0, vector, 0)[:, None], 4, axis=1)))
-        return self._priced(ways, which)
-
-    def _cheapest(
-        self, ways: _Candidates, bits: Floats, guesses: Guesses, field: VectorField, row: Ints, col: Ints
-    ) -> tuple[Ints, Ints]:
-        """(mode (n,), vector (n,4,2)); `bits` (n,4) of the modes."""
-        tables, mode, each = self.rules.tables, ways.mode, np.arange(len(row))
-        cost = ways.bits + bits[:, mode]
-        moving, split = np.flatnonzero(is_moving(mode)), np.flatnonzero(mode == SPLIT)
-        if len(moving):
-            many = guesses.select(np.repeat(each, len(moving)))
-            first = ways.vector[:, moving, 0].reshape(-1, 2)
-            cost[:, moving] += many.bits(tables, first).reshape(-1, len(moving))
-        if len(split):
-            own = ways.vector[:, split].reshape(-1, 4, 2)
-            inner = field.inner((1, 2, 3), np.repeat(row, len(split)), np.repeat(col, len(split)), own)
-            of_blocks = inner.bits(tables, np.concatenate((own[:, 1], own[:, 2], own[:, 3])))
-            cost[:, split] += of_blocks.reshape(3, -1, len(split)).sum(0)
-        best = cost.argmin(1)
-        chosen, vector = mode[best], ways.vector[each, best]
-        chosen[(chosen == SPLIT) & (vector == vector[:, :1]).all((1, 2))] = MOVED
-        chosen[(chosen == MOVED) & ~vector.any((1, 2))] = STILL
-        return chosen, vector
+            vectors, facts = scratch.vectors, scratch.facts
+            first_guess(
+                rules.phase, row, col, rules.kind, rules.vector, rules.known, rules.last, rules.moved,
+                scratch.candidates, scratch.there, vectors, facts,
+            )  # fmt: skip
+            for k in range(-1, min(taken, facts[0])):
+                y, x = (whole[n, 0], whole[n, 1]) if k < 0 else (vectors[k, 0], vectors[k, 1])
+                bits = mode_bits[n, MOVED] + vector_bits(rules.edges, rules.costs, vectors, facts, y, x)
+                if bits < least:
+                    _set(same, y, x)
+                    cost = _priced(scene, scratch, row, col, same, _BEFORE, weight[n], bits, least)
+                    if cost < least:
+                        best, least = MOVED, cost
+                        _set(vector[n], y, x)
+            if split:
+                y, x = own[n, 0, 0], own[n, 0, 1]
+                bits = mode_bits[n, SPLIT] + vector_bits(rules.edges, rules.costs, vectors, facts, y, x)
+                for block in range(1, 4):
+                    if bits < least:
+                        inner_guess(
+                            block, row, col, own[n], rules.vector, rules.known, scratch.candidates, scratch.there,
+                            scratch.inner_vectors, scratch.inner_facts,
+                        )  # fmt: skip
+                        y, x = own[n, block, 0], own[n, block, 1]
+                        bits += vector_bits(rules.edges, rules.costs, scratch.inner_vectors, scratch.inner_facts, y, x)
+                if bits < least:
+                    cost = _priced(scene, scratch, row, col, own[n], _BEFORE, weight[n], bits, least)
+                    if cost < least:
+                        best, least = SPLIT, cost
+                        for block in range(4):
+                            vector[n, block, 0], vector[n, block, 1] = own[n, block, 0], own[n, block, 1]
+        if best == SPLIT and _alike(vector[n]):
+            best = MOVED
+        if best == MOVED and vector[n, 0, 0] == 0 and vector[n, 0, 1] == 0:
+            best = STILL
+        mode[n] = best
+        if best in (MOVED, SPLIT):
+            rules.vector[row + 2, col + 2, 0], rules.vector[row + 2, col + 2, 1] = vector[n, 0, 0], vector[n, 0, 1]
+            rules.known[row + 2, col + 2] = True
 
 
-def _unique(keys: Ints) -> tuple[Ints, Ints]:
-    """Rows (m,4) of integers, each once, and where in that list each is found."""
-    low = keys.min(0)
-    span = keys.max(0) - low + 1
-    flat = np.ravel_multi_index(tuple((keys - low).T), tuple(span))
-    _, first, where = np.unique(flat, return_index=True, return_inverse=True)
-    return keys[first], where
+@compiled
+def _set(vector: Ints, y: int, x: int) -> None:
+    for block in range(4):
+        vector[block, 0], vector[block, 1] = y, x
+
+
+@compiled
+def _alike(vector: Ints) -> bool:
+    """Whether all blocks move as the first."""
+    alike = True
+    for block in range(1, 4):
+        alike = alike and vector[block, 0] == vector[0, 0] and vector[block, 1] == vector[0, 1]
+    return alike
+
+
+@compiled
+def _load(picture: HostPlanes, row: int, col: int, scratch: _Scratch) -> None:
+    """The blocks of a cell, of which nothing is priced yet."""
+    luma, u, v = picture
+    for k in range(4):
+        scratch.known[k] = 0
+        block, r, c = scratch.block[k], 2 * row + k // 2, 2 * col + k % 2
+        for i in range(8):
+            for j in range(8):
+                block[8 * i + j] = luma[8 * r + i, 8 * c + j]
+        for i in range(4):
+            for j in range(4):
+                block[64 + 4 * i + j] = u[4 * r + i, 4 * c + j]
+                block[80 + 4 * i + j] = v[4 * r + i, 4 * c + j]
+
+
+@compiled
+def _priced(
+    scene: _Scene, scratch: _Scratch, row: int, col: int, vector: Ints, plate: int | np.int64, weight: float,
+    bits: float, most: float,
+) -> float:  # fmt: skip
+    """What a cell costs, `bits` of side information included, with its blocks predicted by `vector` (4,2); beyond
+    `most` it may be anything beyond it."""
+    for k in range(4):
+        if bits >= most:
+            break
+        y, x, keys, place = vector[k, 0], vector[k, 1], scratch.keys[k], 0
+        while place < scratch.known[k] and (keys[place, 0] != plate or keys[place, 1] != y or keys[place, 2] != x):
+            place += 1
+        if place == scratch.known[k]:
+            keys[place, 0], keys[place, 1], keys[place, 2] = plate, y, x
+            scratch.bits[k, place] = _residual_cost(scene, scratch, k, row, col, y, x, plate, weight)
+            scratch.known[k] += 1
+        bits += scratch.bits[k, place]
+    return bits
+
+
+@compiled
+def _residual_cost(
+    scene: _Scene, scratch: _Scratch, k: int, row: int, col: int, y: int, x: int, plate: int | np.int64, weight: float
+) -> float:
+    """`model.residual_cost` of block k of a cell."""
+    luma, u, v = scene.plate if plate else scene.before
+    found, parts, source = scratch.found, scratch.parts, scratch.block[k]
+    fetch_block(luma, u, v, 2 * row + k // 2, 2 * col + k % 2, y, x, scratch.area, scratch.small, scratch.lines, found)
+    for j in range(SAMPLES):
+        parts[j] = 0
+    basis = scene.basis
+    for i in range(0, SAMPLES, 4):  # four at a time, for the sums are read and written each time
+        a, b, c, d = (
+            source[i] - found[i],
+            source[i + 1] - found[i + 1],
+            source[i + 2] - found[i + 2],
+            source[i + 3] - found[i + 3],
+        )
+        for j in range(SAMPLES):
+            parts[j] += a * basis[i, j] + b * basis[i + 1, j] + c * basis[i + 2, j] + d * basis[i + 3, j]
+    error, saved = np.float32(0), np.float32(0)
+    for j in range(SAMPLES):
+        size = abs(parts[j]) / np.float32(scene.step)
+        error += size * size
+        if size > 0.5:
+            level = np.rint(size)
+            gain = weight * (size * size - (size - level) * (size - level))
+            gain -= LEVEL_BITS + 2 * _LOG2[min(int(level), len(_LOG2) - 1)]
+            saved += max(gain, 0)
+    return float(weight * error - (saved if saved > LEAST_BITS else 0))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 
 from pipeline.codec.entropy import TABLES, table_scale
+from pipeline.codec.native import compiled
 from pipeline.codec.scores import LEVEL_LOGIT, LEVELS, MIDDLE, Score
 
 PRECISION = 16
@@ -92,16 +93,14 @@ class Tables:
 
     def costs(self, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> Floats:
         """The same of each symbol, (n,)."""
-        start, offset, escape = self._edges.take(rows, axis=1)
-        place = symbols - offset
-        escaped = (place < 0) | (place >= escape)
-        found: Floats = self._costs[start + np.where(escaped, escape, place)]
-        if escaped.any():
-            place, escape = place[escaped], escape[escaped]
-            raw = np.where(place < 0, -2 * place - 1, 2 * (place - escape))
-            nibbles = np.ceil(np.log2(raw + 1) / 4)
-            found[escaped] += 4 * (nibbles + nibbles // 15 + 1)
+        found = np.empty(len(rows))
+        _costs(*self.prices, rows, symbols, found)
         return found
+
+    @property
+    def prices(self) -> tuple[npt.NDArray[np.int64], Floats]:
+        """What `symbol_cost` takes."""
+        return self._edges, self._costs
 
     def pack(self) -> dict[str, torch.Tensor]:
         """As tensors for the weights file."""
@@ -127,6 +126,26 @@ class Tables:
             rows.append(row)
         scores = {name: Score.unpack(f"tables.{name}", tensors) for name in SCORES}
         return cls(rows, tensors["tables.offsets"].tolist(), scores)
+
+
+@compiled
+def symbol_cost(edges: npt.NDArray[np.int64], costs: Floats, row: int, symbol: int) -> float:
+    """How many bits a symbol takes, by the `prices` of some tables."""
+    place, escape = symbol - edges[1, row], edges[2, row]
+    if 0 <= place < escape:
+        return costs[edges[0, row] + place]
+    raw = -2 * place - 1 if place < 0 else 2 * (place - escape)
+    nibbles = np.ceil(np.log2(raw + 1) / 4)
+    return costs[edges[0, row] + escape] + 4 * (nibbles + nibbles // 15 + 1)
+
+
+@compiled
+def _costs(
+    edges: npt.NDArray[np.int64], costs: Floats, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64],
+    found: Floats,
+) -> None:  # fmt: skip
+    for n in range(len(rows)):
+        found[n] = symbol_cost(edges, costs, rows[n], symbols[n])
 
 
 def logistic_weights(index: int) -> tuple[Floats, int]:

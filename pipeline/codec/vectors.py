@@ -15,27 +15,28 @@ import numpy.typing as npt
 from pipeline.codec.entropy import AXIAL, DIAGONAL
 from pipeline.codec.modes import MOVED, SPLIT, Vectors, is_moving
 from pipeline.codec.motion import MAX_VECTOR
+from pipeline.codec.native import compiled
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import PHASES, phase_grid
-from pipeline.codec.tables import FIRST_ACROSS, FIRST_DOWN, FIRST_TAKEN, LENGTHS, SPREADS, TAKEN, Tables
+from pipeline.codec.tables import FIRST_ACROSS, FIRST_DOWN, FIRST_TAKEN, LENGTHS, SPREADS, TAKEN, Tables, symbol_cost
 from pipeline.errors import StreamError
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-WITHIN = 2  # kinds of vectors: 0 foreground, 1 background, 2 within a cell
+# Kinds of vectors: 0 foreground, 1 background, 2 within a cell. A plain number would be compiled in.
+WITHIN = np.int64(2)
 _SPREAD_EDGES, _LENGTH_EDGES = np.array((1, 3, 6, 12, 24, 64)), np.array((1, 3, 9, 25))
 _ALONE = SPREADS - 1  # nothing to guess from
-_FAR = 1 << 20  # beyond every vector
-_APART, _ABSENT = 4 * MAX_VECTOR, -_FAR * (2 + np.arange(TAKEN))
+FACTS = 6  # that `guess` finds
 _FAR_AXIAL = tuple((2 * dy, 2 * dx) for dy, dx in AXIAL)
 # The neighbours of a cell that are known in each phase.
-_AROUND = (_FAR_AXIAL, tuple((2 * dy, 2 * dx) for dy, dx in DIAGONAL), _FAR_AXIAL, DIAGONAL, AXIAL)
-# Of blocks 1, 2, 3: the earlier blocks of the cell, and the cells beside, (dr, dc).
-_OWN = {1: (0,), 2: (0, 1), 3: (1, 2, 0)}
-_BESIDE = {1: ((0, 1), (-1, 0)), 2: ((0, -1), (1, 0)), 3: ((0, 1), (1, 0))}
+_AROUND = np.array((_FAR_AXIAL, tuple((2 * dy, 2 * dx) for dy, dx in DIAGONAL), _FAR_AXIAL, DIAGONAL, AXIAL), np.int64)
+# Of blocks 1, 2, 3: how many and which are the earlier blocks of the cell, and the cells beside, (dr, dc).
+_OWN = np.array(((1, 0, 0, 0), (2, 0, 1, 0), (3, 1, 2, 0)))
+_BESIDE = np.array((((0, 1), (-1, 0)), ((0, -1), (1, 0)), ((0, 1), (1, 0))))
 
 # (tables, what a writer codes with them) -> what is coded. A reader's ignores the second.
 Code = Callable[[Ints, Ints], Ints]
@@ -55,28 +56,9 @@ class Guesses:
     across: Ints
 
     @classmethod
-    def of(cls, candidates: Ints, there: Mask, kind: int, *, spare: int = 0) -> Guesses:
-        """`candidates` (n,TAKEN,2), of which those are `there` (n,TAKEN). The last `spare` count for what can be taken,
-        not for the middle."""
-        # As one number each; what is not there is like nothing else.
-        number = np.where(there, candidates[..., 0] * _APART + candidates[..., 1], _ABSENT)
-        same = number[:, :, None] == number[:, None]
-        votes = same.sum(2)
-        once = there & (same.argmax(2) == np.arange(TAKEN))
-        order = np.argsort(np.where(once, -votes, 1), axis=1, kind="stable")
-        count = once.sum(1)
-        first = np.take_along_axis(votes, order[:, :1], 1)[:, 0]
-        real = there if not spare else there & (np.arange(TAKEN) < TAKEN - spare)
-        wide = np.where(real[..., None], candidates, -_FAR).max(1) - np.where(real[..., None], candidates, _FAR).min(1)
-        spread = np.where(real.any(1), np.searchsorted(_SPREAD_EDGES, wide.max(1), side="right"), _ALONE)
-        return cls(
-            vectors=np.take_along_axis(candidates, order[..., None], 1),
-            count=count,
-            middle=_middle(candidates, real),
-            taken=FIRST_TAKEN + (kind * TAKEN + (count - 1).clip(0)) * TAKEN + (first - 1).clip(0),
-            down=FIRST_DOWN + kind * SPREADS + spread,
-            across=FIRST_ACROSS + (kind * SPREADS + spread) * LENGTHS,
-        )
+    def found(cls, vectors: Ints, facts: Ints) -> Guesses:
+        """`vectors` (n,TAKEN,2) and `facts` (n,FACTS) as `guess` fills them in."""
+        return cls(vectors, facts[:, 0], facts[:, 1:3], facts[:, 3], facts[:, 4], facts[:, 5])
 
     def code(self, code: Code, wanted: Ints) -> Ints:
         """Code n vectors; `wanted` (n,2) where they are written. Raises StreamError."""
@@ -122,60 +104,165 @@ class Guesses:
         )  # fmt: skip
 
 
+def _room(n: int) -> tuple[Ints, Ints]:
+    """For what `guess` finds of n vectors."""
+    return np.empty((n, TAKEN, 2), np.int64), np.empty((n, FACTS), np.int64)
+
+
 def _length(component: Ints) -> Ints:
     return np.searchsorted(_LENGTH_EDGES, np.abs(component), side="right")
 
 
-def _middle(candidates: Ints, there: Mask) -> Ints:
-    """The median of each component; of an even number half the sum of the middle two, towards zero; of none 0."""
-    count, each = there.sum(1), np.arange(len(there))
-    ordered = np.sort(np.where(there[..., None], candidates, _FAR), axis=1)
-    total = ordered[each, (count - 1).clip(0) // 2] + ordered[each, (count // 2).clip(max=TAKEN - 1)]
-    return np.where(count[:, None] > 0, np.sign(total) * (np.abs(total) // 2), 0)
+@compiled
+def guess(candidates: Ints, there: Mask, kind: int | np.int64, vectors: Ints, facts: Ints) -> None:
+    """What one vector may be: of `candidates` (TAKEN,2) those that are `there` (TAKEN,), each once, to `vectors`
+    (TAKEN,2); and to `facts` (FACTS,) as `Guesses` has them: count, middle, taken, down, across. The last candidate
+    counts for what can be taken, not for the middle."""
+    count = 0
+    votes = np.zeros(TAKEN, np.int64)  # of those in `vectors`
+    for k in range(TAKEN):
+        if there[k]:
+            place = 0
+            while place < count and (vectors[place, 0] != candidates[k, 0] or vectors[place, 1] != candidates[k, 1]):
+                place += 1
+            if place == count:
+                vectors[count, 0], vectors[count, 1] = candidates[k, 0], candidates[k, 1]
+                count += 1
+            votes[place] += 1
+    for k in range(1, count):  # those with most votes first, else as they come
+        y, x, vote, place = vectors[k, 0], vectors[k, 1], votes[k], k
+        while place > 0 and votes[place - 1] < vote:
+            vectors[place, 0], vectors[place, 1], votes[place] = (
+                vectors[place - 1, 0], vectors[place - 1, 1], votes[place - 1],
+            )  # fmt: skip
+            place -= 1
+        vectors[place, 0], vectors[place, 1], votes[place] = y, x, vote
+    most = max(votes[0], 1)
+    ordered, wide, real = np.empty(TAKEN, np.int64), 0, 0
+    for axis in range(2):
+        real = 0
+        for k in range(TAKEN - 1):
+            if there[k]:
+                place = real
+                while place > 0 and ordered[place - 1] > candidates[k, axis]:
+                    ordered[place] = ordered[place - 1]
+                    place -= 1
+                ordered[place] = candidates[k, axis]
+                real += 1
+        facts[1 + axis] = 0
+        if real:
+            # The median; of an even number half the sum of the middle two, towards zero.
+            total = ordered[(real - 1) // 2] + ordered[real // 2]
+            facts[1 + axis] = total // 2 if total > 0 else -(-total // 2)
+            wide = max(wide, ordered[real - 1] - ordered[0])
+    spread = _ALONE
+    if real:
+        spread = 0
+        while spread < len(_SPREAD_EDGES) and wide >= _SPREAD_EDGES[spread]:
+            spread += 1
+    facts[0] = count
+    facts[3] = FIRST_TAKEN + (kind * TAKEN + max(count - 1, 0)) * TAKEN + most - 1
+    facts[4] = FIRST_DOWN + kind * SPREADS + spread
+    facts[5] = FIRST_ACROSS + (kind * SPREADS + spread) * LENGTHS
+
+
+@compiled
+def vector_bits(edges: Ints, costs: Floats, vectors: Ints, facts: Ints, y: int, x: int) -> float:
+    """What coding (y, x) takes by what `guess` found. `edges` and `costs`: the tables' `prices`."""
+    count, bits = facts[0], 0.0
+    place = 0
+    while place < count and (vectors[place, 0] != y or vectors[place, 1] != x):
+        place += 1
+    if count:
+        bits = symbol_cost(edges, costs, facts[3], place if place < count else TAKEN)
+    if place == count:
+        down, length = y - facts[1], 0
+        while length < len(_LENGTH_EDGES) and abs(down) >= _LENGTH_EDGES[length]:
+            length += 1
+        bits += symbol_cost(edges, costs, facts[4], down)
+        bits += symbol_cost(edges, costs, facts[5] + length, x - facts[2])
+    return bits
 
 
 class VectorField:
-    """The first vectors of a layer's cells that move, phase by phase: `guesses` at places, then what it `holds`."""
+    """The first vectors of a layer's cells that move, phase by phase: `guesses` at places, then what it `holds`.
+
+    `vector` (R+4,C+4,2) and `known` (R+4,C+4), with two cells more on each side; `moved` (R,C) in the last frame.
+    """
 
     def __init__(self, moment: Moment, past: Past) -> None:
         rows, cols = past.mode.shape
         self._kind, self._past = int(moment.layer), past
-        self._moved = is_moving(past.mode)
+        self.moved = is_moving(past.mode)
         self.vector = np.zeros((rows + 4, cols + 4, 2), np.int64)
         self.known = np.zeros((rows + 4, cols + 4), np.bool_)
 
     def guesses(self, phase: int, row: Ints, col: Ints) -> Guesses:
         """Of places of one phase, (n,) each."""
-        near = [(row + 2 + dy, col + 2 + dx) for dy, dx in _AROUND[phase]]
-        nothing = np.zeros(len(row), np.bool_)
-        last = self._past.vector[row, col]
-        return Guesses.of(
-            np.stack([*(self.vector[at] for at in near), last, last], axis=1),
-            np.stack([*(self.known[at] for at in near), self._moved[row, col], nothing], axis=1),
-            self._kind,
+        vectors, facts = _room(len(row))
+        _first_guesses(
+            phase, row, col, self._kind, self.vector, self.known, self._past.vector, self.moved, vectors, facts
         )
+        return Guesses.found(vectors, facts)
 
     def holds(self, row: Ints, col: Ints, vector: Ints) -> None:
         """Vectors (n,2) of cells that move."""
         self.vector[row + 2, col + 2], self.known[row + 2, col + 2] = vector, True
 
-    def inner(self, blocks: tuple[int, ...], row: Ints, col: Ints, own: Ints) -> Guesses:
-        """Of some of the blocks 1, 2, 3 of split cells, of all cells the first, then of all the next; `own` (n,4,2)
-        holds the blocks before each."""
-        vectors, there = zip(*(self._inner(block, row, col, own) for block in blocks), strict=True)
-        return Guesses.of(np.concatenate(vectors), np.concatenate(there), WITHIN, spare=1)
+    def inner(self, block: int, row: Ints, col: Ints, own: Ints) -> Guesses:
+        """Of block 1, 2 or 3 of split cells; `own` (n,4,2) holds the blocks before it."""
+        vectors, facts = _room(len(row))
+        _inner_guesses(block, row, col, own, self.vector, self.known, vectors, facts)
+        return Guesses.found(vectors, facts)
 
-    def _inner(self, block: int, row: Ints, col: Ints, own: Ints) -> tuple[Ints, Mask]:
-        """The candidates (n,TAKEN,2) of one block, and which are there (n,TAKEN)."""
-        vectors, there = [own[:, k] for k in _OWN[block]], [np.ones(len(row), np.bool_)] * len(_OWN[block])
-        vectors += [np.zeros_like(own[:, 0])] * (3 - len(vectors))
-        there += [np.zeros(len(row), np.bool_)] * (3 - len(there))
-        for dy, dx in _BESIDE[block]:
-            vectors.append(self.vector[row + 2 + dy, col + 2 + dx])
-            there.append(self.known[row + 2 + dy, col + 2 + dx])
-        vectors.append(np.zeros_like(own[:, 0]))
-        there.append(np.ones(len(row), np.bool_))
-        return np.stack(vectors, axis=1), np.stack(there, axis=1)
+
+@compiled
+def _first_guesses(
+    phase: int, row: Ints, col: Ints, kind: int, vector: Ints, known: Mask, last: Ints, moved: Mask, vectors: Ints,
+    facts: Ints,
+) -> None:  # fmt: skip
+    candidates, there = np.empty((TAKEN, 2), np.int64), np.empty(TAKEN, np.bool_)
+    for n in range(len(row)):
+        first_guess(phase, row[n], col[n], kind, vector, known, last, moved, candidates, there, vectors[n], facts[n])
+
+
+@compiled
+def first_guess(
+    phase: int, row: int, col: int, kind: int, vector: Ints, known: Mask, last: Ints, moved: Mask, candidates: Ints,
+    there: Mask, vectors: Ints, facts: Ints,
+) -> None:  # fmt: skip
+    """`VectorField.guesses` of one place, as `guess`; `candidates` (TAKEN,2) and `there` (TAKEN,) are scratch."""
+    for k in range(4):
+        y, x = row + 2 + _AROUND[phase, k, 0], col + 2 + _AROUND[phase, k, 1]
+        candidates[k, 0], candidates[k, 1], there[k] = vector[y, x, 0], vector[y, x, 1], known[y, x]
+    candidates[4, 0], candidates[4, 1], there[4] = last[row, col, 0], last[row, col, 1], moved[row, col]
+    there[5] = False
+    guess(candidates, there, kind, vectors, facts)
+
+
+@compiled
+def _inner_guesses(
+    block: int, row: Ints, col: Ints, own: Ints, vector: Ints, known: Mask, vectors: Ints, facts: Ints
+) -> None:
+    candidates, there = np.empty((TAKEN, 2), np.int64), np.empty(TAKEN, np.bool_)
+    for n in range(len(row)):
+        inner_guess(block, row[n], col[n], own[n], vector, known, candidates, there, vectors[n], facts[n])
+
+
+@compiled
+def inner_guess(
+    block: int, row: int, col: int, own: Ints, vector: Ints, known: Mask, candidates: Ints, there: Mask, vectors: Ints,
+    facts: Ints,
+) -> None:  # fmt: skip
+    """`VectorField.inner` of one cell, as `first_guess`; `own` (4,2)."""
+    for k in range(3):
+        there[k] = k < _OWN[block - 1, 0]
+        candidates[k, 0], candidates[k, 1] = own[_OWN[block - 1, 1 + k], 0], own[_OWN[block - 1, 1 + k], 1]
+    for k in range(2):
+        y, x = row + 2 + _BESIDE[block - 1, k, 0], col + 2 + _BESIDE[block - 1, k, 1]
+        candidates[3 + k, 0], candidates[3 + k, 1], there[3 + k] = vector[y, x, 0], vector[y, x, 1], known[y, x]
+    candidates[5, 0], candidates[5, 1], there[5] = 0, 0, True
+    guess(candidates, there, WITHIN, vectors, facts)
 
 
 def write_vectors(writer: SymbolWriter, moment: Moment, vectors: Vectors, past: Past) -> None:
@@ -209,5 +296,5 @@ def _code(code: Code, moment: Moment, vectors: Vectors, past: Past) -> None:
     vectors.vector[whole] = vectors.vector[whole, :1]
     if len(split):
         for block in (1, 2, 3):
-            guesses = field.inner((block,), row[split], col[split], vectors.vector[split])
+            guesses = field.inner(block, row[split], col[split], vectors.vector[split])
             vectors.vector[split, block] = guesses.code(code, vectors.vector[split, block])

@@ -96,14 +96,14 @@ def _vectors_of(luma: U8) -> npt.NDArray[np.int8]:
     """Those of some samples."""
     count, times = luma.shape[:2]
     cells, edge = CROP // 16, MARGIN // 8
-    places = torch.cartesian_prod(torch.arange(cells), torch.arange(cells))
-    still = torch.zeros_like(places)
+    places = np.argwhere(np.ones((cells, cells), np.bool_))
+    still = np.zeros_like(places)
     found = np.zeros((count, times - 1, CORE // 8, CORE // 8, 2), np.int8)
     for number, time in product(range(count), range(1, times)):
-        before, now = torch.from_numpy(luma[number, time - 1 : time + 1, None])
-        own = match(now, before, places, still, price=_VECTOR_PRICE).own.view(cells, cells, 2, 2, 2)
-        blocks = own.transpose(1, 2).reshape(2 * cells, 2 * cells, 2)
-        found[number, time - 1] = blocks[edge:-edge, edge:-edge].clamp(-REACH, REACH)
+        before, now = luma[number, time - 1 : time + 1]
+        own = match(now, before, places, still, price=_VECTOR_PRICE).own.reshape(cells, cells, 2, 2, 2)
+        blocks = own.swapaxes(1, 2).reshape(2 * cells, 2 * cells, 2)
+        found[number, time - 1] = blocks[edge:-edge, edge:-edge].clip(-REACH, REACH)
     return found
 
 

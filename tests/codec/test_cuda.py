@@ -12,7 +12,6 @@ from pipeline.codec import weights
 from pipeline.codec.blocks import Positions
 from pipeline.codec.entropy import IndexNet
 from pipeline.codec.exact import full_precision
-from pipeline.codec.match import match
 from pipeline.codec.model import Modes, side_features
 from pipeline.codec.motion import fetch
 from tests.codec.clips import texture
@@ -101,15 +100,3 @@ def test_prediction(device: str) -> None:
     places = (torch.zeros_like(row), row, col, vector)
     there = fetch(tuple(plane.to(device) for plane in planes), *(each.to(device) for each in places))
     assert torch.equal(there.cpu(), fetch(tuple(planes), *places))
-
-
-@pytest.mark.parametrize("device", DEVICES)
-def test_motion_is_found(device: str, reduced_precision: None) -> None:
-    """More cells than are matched at a time, all of which moved alike."""
-    wide = torch.from_numpy(texture(420, 700, 5))[None].to(device)
-    now, before = wide[:, 8:408, 12:652], wide[:, 4:404, 6:646]
-    places = torch.cartesian_prod(torch.arange(1, 24), torch.arange(1, 39)).to(device)
-    with torch.inference_mode(), full_precision(torch.device(device)):
-        whole = match(now, before, places, torch.zeros_like(places), price=10.0).whole
-    share = (whole.cpu() == torch.tensor((16, 24))).all(1).float().mean()
-    assert share > 0.98

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.codec.motion import fetch, fetch_luma
+from pipeline.codec.motion import fetch, fetch_by_tensors, fetch_luma
 
 LUMA = ((0, 0, 0, 64, 0, 0, 0, 0), (-1, 4, -10, 58, 17, -5, 1, 0), (-1, 4, -11, 40, 40, -11, 4, -1),
         (0, 1, -5, 17, 58, -10, 4, -1))  # fmt: skip
@@ -26,8 +26,9 @@ def sample(plane: np.ndarray, y: int, x: int, taps: tuple[tuple[int, ...], ...])
     return min(max((total + 2048) >> 12, 0), 255)
 
 
+@pytest.mark.parametrize("way", [fetch, fetch_by_tensors])
 @pytest.mark.parametrize("contrast", [False, True])
-def test_interpolation_is_the_integer_one(contrast):
+def test_interpolation_is_the_integer_one(contrast, way):
     rng = np.random.default_rng(0)
     shapes = ((32, 48), (16, 24), (16, 24))
     planes = [rng.integers(0, 256, shape).astype(np.uint8) for shape in shapes]
@@ -37,7 +38,7 @@ def test_interpolation_is_the_integer_one(contrast):
     vectors = [(0, 0), (5, -7), (-3, 2), (-511, 511), (511, -511), (17, 30)]
     row, col = (torch.tensor([p[k] for p in places]) for k in (0, 1))
     tensors = [torch.from_numpy(p)[None] for p in planes]
-    found = fetch((tensors[0], tensors[1], tensors[2]), torch.zeros_like(row), row, col, torch.tensor(vectors))
+    found = way((tensors[0], tensors[1], tensors[2]), torch.zeros_like(row), row, col, torch.tensor(vectors))
     for n, ((r, c), (dy, dx)) in enumerate(zip(places, vectors, strict=True)):
         expected = [
             sample(planes[0], (r * 8 + i) * 4 + dy, (c * 8 + j) * 4 + dx, LUMA) for i in range(8) for j in range(8)
@@ -67,3 +68,14 @@ def test_a_vector_of_whole_pixels_copies():
     one = torch.tensor([2])
     block = fetch_luma(plane, torch.tensor([0]), one, one, torch.tensor([[8, -12]]))
     assert torch.equal(block.view(8, 8).to(torch.uint8), plane[0, 18:26, 13:21])
+
+
+def test_both_ways_find_the_same():
+    rng = np.random.default_rng(1)
+    planes = [
+        torch.from_numpy(rng.integers(0, 256, (2, *shape)).astype(np.uint8)) for shape in ((48, 64), (24, 32), (24, 32))
+    ]
+    picture, row, col = (torch.from_numpy(rng.integers(0, most, 2000)) for most in (2, 6, 8))
+    vector = torch.from_numpy(rng.integers(-80, 80, (2000, 2)) // rng.choice((1, 4, 40), (2000, 1)))
+    places = (picture, row, col, vector)
+    assert torch.equal(fetch(tuple(planes), *places), fetch_by_tensors(tuple(planes), *places))

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.codec.match import _patches, match
-from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, Vectors
-from pipeline.codec.search import MotionSearch
+from pipeline.codec.blocks import weighted
+from pipeline.codec.match import match
+from pipeline.codec.model import LAMBDA, residual_cost
+from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, Vectors, places_of
+from pipeline.codec.motion import fetch_by_tensors, window
+from pipeline.codec.search import MotionSearch, _load, _on_host, _priced, _Scene, _scratch
 from pipeline.codec.state import Geometry, LayerState
 from pipeline.types import Layer
 from tests.codec.clips import frame_of, small_brain, texture
@@ -33,13 +36,12 @@ def moved(wide: np.ndarray, dy: float, dx: float) -> np.ndarray:
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (3.0, -2.0), (-7.25, 5.5), (0.75, 0.25), (28.0, -31.0)])
 def test_a_shift_is_found_to_the_quarter_pixel(shift):
     wide = texture(HEIGHT + 96, WIDTH + 96, 3)
-    planes = [torch.from_numpy(moved(wide, *by))[None] for by in (shift, (0.0, 0.0))]
-    places = torch.cartesian_prod(torch.arange(ROWS), torch.arange(COLS))
-    found = match(planes[0], planes[1], places, torch.zeros_like(places), price=1.0)
-    whole = found.whole.view(ROWS, COLS, 2)[INNER]
-    assert (whole == torch.tensor([round(4 * s) for s in shift])).all()
-    own = found.own.view(ROWS, COLS, 4, 2)[INNER].float()
-    assert (own - torch.tensor(shift) * 4).abs().median() <= 1
+    places = np.argwhere(np.ones((ROWS, COLS), np.bool_))
+    found = match(moved(wide, *shift), moved(wide, 0.0, 0.0), places, np.zeros_like(places), price=1.0)
+    whole = found.whole.reshape(ROWS, COLS, 2)[INNER]
+    assert (whole == [round(4 * s) for s in shift]).all()
+    own = found.own.reshape(ROWS, COLS, 4, 2)[INNER]
+    assert np.median(np.abs(own - np.array(shift) * 4)) <= 1
 
 
 def test_every_block_of_a_cell_finds_its_own():
@@ -47,11 +49,9 @@ def test_every_block_of_a_cell_finds_its_own():
     left, right, before = moved(wide, 0, 3), moved(wide, 2, -1), moved(wide, 0, 0)
     now = left.copy()
     now[:, 3 * 16 + 8 :] = right[:, 3 * 16 + 8 :]
-    places = torch.tensor([[2, 3]])
-    found = match(
-        torch.from_numpy(now)[None], torch.from_numpy(before)[None], places, torch.zeros_like(places), price=1.0
-    )
-    assert found.own[0].tolist() == [[0, 12], [8, -4], [0, 12], [8, -4]]
+    places = np.argwhere(np.ones((ROWS, COLS), np.bool_))
+    found = match(now, before, places, np.zeros_like(places), price=1.0)
+    assert found.own[2 * COLS + 3].tolist() == [[0, 12], [8, -4], [0, 12], [8, -4]]
 
 
 def choose(now: np.ndarray, before: np.ndarray, plate: np.ndarray, *, move: bool = True, q: int = 40) -> Vectors:
@@ -99,14 +99,42 @@ def test_noise_moves_nothing():
     assert (choose(now, before, before, q=20).mode == STILL).all()
 
 
+@pytest.mark.parametrize("lively", [np.ones((ROWS, COLS), np.bool_), np.eye(ROWS, COLS, dtype=np.bool_)])
+@pytest.mark.parametrize("plate", [False, True])
+def test_a_candidate_costs_what_the_model_says(plate, lively):
+    """Compiled and by tensors, of vectors within the picture and beyond it."""
+    rng = np.random.default_rng(9)
+    basis = torch.linalg.qr(torch.randn(96, 96, generator=torch.Generator().manual_seed(1))).Q
+    geometry, cpu = Geometry(HEIGHT, WIDTH), torch.device("cpu")
+    planes = [geometry.pad(frame_of(texture(HEIGHT, WIDTH, seed), 0), cpu) for seed in (10, 11, 12)]
+    places, step = places_of(lively), 6.0
+    vectors = rng.integers(-200, 200, (len(places), 4, 2))
+    weight = rng.uniform(0.1, 1.0, len(places)).astype(np.float32)
+    scene = _Scene(*(_on_host(p) for p in planes), weighted(basis).T.contiguous().numpy(), step)
+    found, scratch = [], _scratch()
+    for (row, col), vector, counts in zip(places, vectors, weight, strict=True):
+        _load(scene.picture, row, col, scratch)
+        found.append(_priced(scene, scratch, row, col, vector, int(plate), counts * np.float32(LAMBDA), 7.0, np.inf))
+    inner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
+    row, col = torch.from_numpy((places[:, None] * 2 + inner).reshape(-1, 2)).unbind(1)
+    still = torch.zeros(len(row), 2, dtype=torch.int64)
+    source, prediction = (
+        fetch_by_tensors(p, torch.zeros_like(row), row, col, by)
+        for p, by in ((planes[0], still), (planes[2 if plate else 1], torch.from_numpy(vectors.reshape(-1, 2))))
+    )
+    each = torch.from_numpy(weight).repeat_interleave(4)
+    wanted = residual_cost(source - prediction, basis, torch.full((len(row),), step), each)
+    assert np.allclose(found, 7 + wanted.view(-1, 4).sum(1).numpy(), rtol=1e-4)
+
+
 @pytest.mark.parametrize("reach", [0, 30])
 @pytest.mark.parametrize("size", [8, 16, 40])
-def test_patches_repeat_the_edge(size, reach):
-    """Inside, across a border and beyond all of them, of a picture that may be smaller than a patch."""
+def test_windows_repeat_the_edge(size, reach):
+    """Inside, across a border and beyond all of them, of a picture that may be smaller than a window."""
     plane = np.random.default_rng(size).integers(0, 256, (32, 48)).astype(np.uint8)
     rows, cols = (range(-reach, max(1, length - size + reach + 1), 3) for length in plane.shape)
-    corner = torch.cartesian_prod(torch.tensor(rows), torch.tensor(cols))
-    found = _patches(torch.from_numpy(plane)[None], corner, size)
-    padded = np.pad(plane, 80, mode="edge")
-    for patch, (y, x) in zip(found.numpy(), corner.tolist(), strict=True):
-        assert np.array_equal(patch, padded[y + 80 : y + 80 + size, x + 80 : x + 80 + size])
+    padded, found = np.pad(plane, 80, mode="edge"), np.empty((size, size), np.float32)
+    for y in rows:
+        for x in cols:
+            window(plane, y, x, found)
+            assert np.array_equal(found, padded[y + 80 : y + 80 + size, x + 80 : x + 80 + size])

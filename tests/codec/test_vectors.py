@@ -19,7 +19,7 @@ from pipeline.codec.tables import (
     TAKEN,
     initial_tables,
 )
-from pipeline.codec.vectors import Guesses, VectorField, read_vectors, write_vectors
+from pipeline.codec.vectors import FACTS, Guesses, VectorField, guess, read_vectors, vector_bits, write_vectors
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 from tests.codec.side import random_past, random_vectors, reader_of
@@ -68,13 +68,14 @@ def test_prices_are_what_the_coder_takes():
     assert bits == pytest.approx(TABLES.bits(*writer.collected()))
 
 
-def guesses(*vectors: tuple[int, int], spare: int = 0, kind: int = 0) -> Guesses:
-    """Of one vector."""
-    candidates, there = np.zeros((1, TAKEN, 2), np.int64), np.zeros((1, TAKEN), np.bool_)
-    slots = range(len(vectors)) if not spare else [*range(len(vectors) - spare), *range(TAKEN - spare, TAKEN)]
-    for slot, vector in zip(slots, vectors, strict=True):
-        candidates[0, slot], there[0, slot] = vector, True
-    return Guesses.of(candidates, there, kind, spare=spare)
+def guesses(*vectors: tuple[int, int], last: tuple[int, int] | None = None, kind: int = 0) -> Guesses:
+    """Of one vector; `last` is the candidate that is no middle."""
+    candidates, there = np.zeros((TAKEN, 2), np.int64), np.zeros(TAKEN, np.bool_)
+    for slot, vector in (*enumerate(vectors), *(((TAKEN - 1, last),) if last else ())):
+        candidates[slot], there[slot] = vector, True
+    found, facts = np.empty((1, TAKEN, 2), np.int64), np.empty((1, FACTS), np.int64)
+    guess(candidates, there, kind, found[0], facts[0])
+    return Guesses.found(found, facts)
 
 
 def test_candidates_that_agree_come_first():
@@ -104,11 +105,22 @@ def test_the_middle_of_candidates(vectors, middle, spread):
     assert found.across.tolist() == [FIRST_ACROSS + (SPREADS + spread) * LENGTHS]
 
 
-def test_a_spare_candidate_can_be_taken_but_is_no_middle():
-    found = guesses((8, 8), (0, 0), spare=1, kind=2)
+def test_the_last_candidate_can_be_taken_but_is_no_middle():
+    found = guesses((8, 8), last=(0, 0), kind=2)
     assert found.count.tolist() == [2]
     assert found.middle.tolist() == [[8, 8]]
     assert found.down.tolist() == [FIRST_DOWN + 2 * SPREADS]
+
+
+def test_one_vector_costs_what_many_do():
+    """Those that can be taken, near ones, far ones, and with nothing to guess from."""
+    for found in (guesses((3, 4), (3, 4), (-8, 0), last=(0, 0)), guesses(kind=2)):
+        for vector in ((3, 4), (-8, 0), (0, 0), (5, 9), (-500, 511)):
+            one = vector_bits(
+                *TABLES.prices, found.vectors[0], np.array((found.count[0], *found.middle[0], found.taken[0],
+                found.down[0], found.across[0])), *vector,
+            )  # fmt: skip
+            assert one == pytest.approx(found.bits(TABLES, np.array([vector]))[0])
 
 
 def read_one(first: tuple[int, int], taken: int | None = None) -> Vectors:
