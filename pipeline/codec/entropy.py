@@ -4,12 +4,10 @@ Latent channels are coded in eight steps: the first eight channels over a quincu
 each seeing the ones before), then three groups of channels, each seeing all groups before it. For every step
 
 - the *index net* turns decoded integers (symbols of this frame and of the last one at the place, modes, quality) into
-table
-  indices. It is made of integers throughout: weights of at most 8 bits, activations of 8 bits, and every sum below
-  2^24, so that float32 arithmetic is exact in any order, on any device;
+  table indices. It is made of integers throughout: weights of at most 8 bits, activations of 8 bits, and every sum
+  below 2^24, so that float32 arithmetic is exact in any order, on any device;
 - the *mean net* predicts the latent from what is decoded. It is float and may differ in the last bit between devices:
-the
-  parse never looks at it.
+  the parse never looks at it.
 """
 
 from __future__ import annotations
@@ -17,14 +15,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.codec.blocks import Offsets, PaddedPositions, Positions, around, sum_around
+from pipeline.codec.native import compiled
 from pipeline.codec.nets import LATENT
 
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
 GROUPS = (8, 24, 48, 96)  # where each channel group ends
+_FIRST = GROUPS[0]
 TABLES = 64
 SIDE = 14  # integer side inputs a position, see `side_features`
 
@@ -74,6 +79,11 @@ class Step:
     def phase(self) -> bool:
         """Whether it is one of the pyramid's, which see the first channel group as far as it is decoded."""
         return self.start == 0
+
+    @property
+    def which(self) -> Ints:
+        """`rows` for compiled loops; all of them where there are none."""
+        return np.zeros(0, np.int64) if self.rows is None else self.rows.numpy()
 
     @property
     def selection(self) -> Tensor | slice:
@@ -183,8 +193,17 @@ class IndexNet(nn.Module):
 
     def forward(self, shared: Tensor, symbols: Tensor, step: Step) -> Tensor:
         """-> (rows of the step, channels of the step) float32 holding integers."""
-        context = self.context(symbols, step)
-        return self.out[step.number](self.hidden[step.number](torch.cat((shared[step.selection], context), dim=1)))
+        if _compiles(symbols):
+            inputs = symbols.new_empty(
+                len(step.neighbours), shared.shape[1] + (step.end if step.phase else 2 * step.start)
+            )
+            _index_inputs(
+                shared.numpy(), symbols.numpy(), step.neighbours.numpy(), step.which, self.magnitude.numpy(),
+                step.start, step.end, inputs.numpy(),
+            )  # fmt: skip
+        else:
+            inputs = torch.cat((shared[step.selection], self.context(symbols, step)), dim=1)
+        return self.out[step.number](self.hidden[step.number](inputs))
 
 
 class MeanNet(nn.Module):
@@ -206,12 +225,68 @@ class MeanNet(nn.Module):
     def forward(self, latent: Tensor, scale: Tensor, step: Step) -> Tensor:
         """`latent` (N,96) decoded so far, in steps; `scale` (N,1), or (1,1) for all: the step in grey levels / 16 ->
         mean in steps."""
+        if _compiles(latent) and len(scale) == 1:
+            context = latent.new_empty(len(step.neighbours), _FIRST * step.neighbours.shape[1] + step.start)
+            _mean_inputs(
+                latent.numpy(), step.neighbours.numpy(), step.which, scale.numpy(), step.start, context.numpy()
+            )
+            return self._of(context, step) / scale
         values = latent[:, : step.end if step.phase else step.start] * scale
         context = around(values[:, : GROUPS[0]], step.neighbours).flatten(1)
         if not step.phase:
             context = torch.cat((context, values), dim=1)
         scale = scale if len(scale) == 1 else scale[step.selection]
-        return self.last[step.number](F.gelu(self.first[step.number](context))) / scale
+        return self._of(context, step) / scale
+
+    def _of(self, context: Tensor, step: Step) -> Tensor:
+        mean: Tensor = self.last[step.number](F.gelu(self.first[step.number](context)))
+        return mean
+
+
+def _compiles(values: Tensor) -> bool:
+    """Whether compiled loops may gather what is around: on the host, and not in training."""
+    return values.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+@compiled
+def _index_inputs(
+    shared: Floats, symbols: Floats, neighbours: Ints, which: Ints, magnitude: Floats, start: int, end: int,
+    inputs: Floats,
+) -> None:  # fmt: skip
+    """What `IndexNet.forward` puts side by side: `shared`, and of `context` what is known at the place and around."""
+    count, around, first = len(symbols), neighbours.shape[1], shared.shape[1]
+    channels = start if start else end
+    share = np.float32(1) / np.float32(around)
+    for n in range(len(inputs)):
+        row = which[n] if len(which) else n
+        for c in range(first):
+            inputs[n, c] = shared[row, c]
+        mean = first + start
+        for c in range(start):
+            inputs[n, first + c] = magnitude[min(int(abs(symbols[row, c])), 15)]
+        for c in range(channels):
+            inputs[n, mean + c] = 0
+        for k in range(around):
+            place = neighbours[n, k]
+            if place < count:
+                for c in range(channels):
+                    inputs[n, mean + c] += magnitude[min(int(abs(symbols[place, c])), 15)]
+        for c in range(channels):
+            inputs[n, mean + c] = np.floor(inputs[n, mean + c] * share)
+
+
+@compiled
+def _mean_inputs(latent: Floats, neighbours: Ints, which: Ints, scale: Floats, start: int, context: Floats) -> None:
+    """The first channels around each position, then what is decoded at the place; in grey levels / 16."""
+    count, around, unit = len(latent), neighbours.shape[1], scale[0, 0]
+    for n in range(len(context)):
+        for k in range(around):
+            place = neighbours[n, k]
+            for c in range(_FIRST):
+                context[n, _FIRST * k + c] = latent[place, c] * unit if place < count else np.float32(0)
+        row = which[n] if len(which) else n
+        for c in range(start):
+            context[n, _FIRST * around + c] = latent[row, c] * unit
 
 
 def logistic_bits(symbols: Tensor, scale: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from pipeline.codec.blocks import SAMPLES, Positions, weighted
 from pipeline.codec.brain import Brain
-from pipeline.codec.entropy import steps, table_scale
+from pipeline.codec.entropy import TABLES, Step, steps, table_scale
 from pipeline.codec.model import LAMBDA, Kind, Modes, loss_weight, quantise, side_features
+from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.rans import SymbolReader
 from pipeline.codec.tables import Tables
@@ -29,6 +30,9 @@ FLAG_BITS = 2.0  # about what it takes to say that a position has symbols
 PROJECTED: dict[Kind, float] = {"plate": 0.5, "foreground": 0.4, "background": 0.0}
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+_SCALES = table_scale(torch.arange(TABLES)).numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +99,84 @@ def code_latents(
 ) -> Attempt:
     """Quantisation and synthesis of N positions; `latent`, `prediction`, `before` (N,96); quality `q` 0..63. `thrift`
     scales how eagerly the quantiser trades error for bits."""
-    symbols, values = torch.zeros_like(latent), torch.zeros_like(latent)
     if not len(at):
         none = np.zeros(0, np.int64)
-        return Attempt(symbols, values, none, none, none)
+        return Attempt(torch.zeros_like(latent), torch.zeros_like(latent), none, none, none)
     nets = brain.nets
     quality = torch.full((len(at),), float(q), device=brain.device)
     entropy = nets.entropy_of(kind)
     shared = entropy.index.begin(before, side_features(kind, quality, modes, at))
-    scale = step_size(quality).unsqueeze(1) / 16
-    place = torch.arange(len(at), device=brain.device)
-    parts = []
+    scale = step_size(quality[:1]).unsqueeze(1) / 16
+    quantised = _Quantised(at, latent, thrift)
     for step in steps(at):
-        index, rows = entropy.index(shared, symbols, step), step.selection
-        mean = entropy.mean(values, scale, step)
-        coded = quantise(latent[rows, step.start : step.end] - mean, table_scale(index), thrift)
-        coded = torch.where(index < 1, 0.0, coded.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))
-        symbols[rows, step.start : step.end] = coded
-        values[rows, step.start : step.end] = coded + mean
-        parts.append(torch.stack((place[rows, None].expand_as(index).float(), index, coded)).flatten(1))
-    places, numbers, found = torch.cat(parts, 1).cpu().numpy()
-    kept = numbers >= 1
-    written = (part[kept].astype(np.int64) for part in (places, numbers, found))
-    return Attempt(symbols, nets.synthesis_of(kind)(values, prediction, quality, at), *written)
+        index = entropy.index(shared, quantised.symbols, step)
+        quantised.add(step, index, entropy.mean(quantised.values, scale, step))
+    pictures = nets.synthesis_of(kind)(quantised.values, prediction, quality, at)
+    return Attempt(quantised.symbols, pictures, *quantised.written())
+
+
+class _Quantised:
+    """The symbols of N positions, step by step. `symbols` and `values` (N,96): integers, and what they stand for in
+    steps; zero where they are yet to come."""
+
+    def __init__(self, at: Positions, latent: Tensor, thrift: float) -> None:
+        self.symbols, self.values = torch.zeros_like(latent), torch.zeros_like(latent)
+        self._latent, self._thrift = latent, thrift
+        self._place = torch.arange(len(at), device=latent.device)
+        self._parts: list[Tensor] = []
+
+    def add(self, step: Step, index: Tensor, mean: Tensor) -> None:
+        """The symbols of a step, by their tables and means (n,c)."""
+        if self._latent.device.type == "cpu":
+            coded = torch.empty_like(index)
+            _quantise(
+                self._latent.numpy(), step.which, step.start, index.numpy(), mean.numpy(), _SCALES, self._thrift,
+                self.symbols.numpy(), self.values.numpy(), coded.numpy(),
+            )  # fmt: skip
+        else:
+            rows, channels = step.selection, slice(step.start, step.end)
+            coded = quantise(self._latent[rows, channels] - mean, table_scale(index), self._thrift)
+            coded = torch.where(index < 1, 0.0, coded.clamp(-SYMBOL_LIMIT, SYMBOL_LIMIT))
+            self.symbols[rows, channels], self.values[rows, channels] = coded, coded + mean
+        place = self._place[step.selection, None].expand_as(index).float()
+        self._parts.append(torch.stack((place, index, coded)).flatten(1))
+
+    def written(self) -> tuple[Ints, Ints, Ints]:
+        """Of each symbol that is coded, in coding order, its position, its table, and the symbol."""
+        places, numbers, found = torch.cat(self._parts, 1).cpu().numpy()
+        kept = numbers >= 1
+        return places[kept].astype(np.int64), numbers[kept].astype(np.int64), found[kept].astype(np.int64)
+
+
+@compiled
+def _quantise(
+    latent: Floats, which: Ints, start: int, index: Floats, mean: Floats, scales: Floats, thrift: float,
+    symbols: Floats, values: Floats, coded: Floats,
+) -> None:  # fmt: skip
+    """`model.quantise` of a step's latents around their `mean`; table 0 has no symbols."""
+    rate = np.float32(thrift / LAMBDA)
+    for n in range(len(index)):
+        row = which[n] if len(which) else n
+        for c in range(index.shape[1]):
+            value, found = latent[row, start + c] - mean[n, c], np.float32(0)
+            if index[n, c] >= 1:
+                found, lower = np.rint(value), np.trunc(value)
+                if found != lower:  # else there is nothing to choose
+                    scale = scales[np.int64(index[n, c])]
+                    cost = (value - found) * (value - found) + rate * _bits(found, scale)
+                    if (value - lower) * (value - lower) + rate * _bits(lower, scale) < cost:
+                        found = lower
+                found = min(max(found, np.float32(-SYMBOL_LIMIT)), np.float32(SYMBOL_LIMIT))
+            coded[n, c] = symbols[row, start + c] = found
+            values[row, start + c] = found + mean[n, c]
+
+
+@compiled
+def _bits(symbol: np.float32, scale: np.float32) -> np.float32:
+    """`entropy.logistic_bits` of one."""
+    size, one, half = abs(symbol), np.float32(1), np.float32(0.5)
+    upper, lower = one / (one + np.exp((size - half) / scale)), one / (one + np.exp((size + half) / scale))
+    return -np.log2(max(upper - lower, np.float32(2.0**-16)))
 
 
 def read_symbols(

@@ -10,11 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.codec import weights
+from pipeline.codec import entropy, weights
 from pipeline.codec.blocks import Positions
-from pipeline.codec.entropy import GROUPS, PHASES, SIDE, TABLES, IndexNet, IntegerLinear, logistic_bits, steps
+from pipeline.codec.entropy import (
+    GROUPS,
+    PHASES,
+    SIDE,
+    TABLES,
+    IndexNet,
+    IntegerLinear,
+    logistic_bits,
+    steps,
+    table_scale,
+)
 from pipeline.codec.model import CodecNets, Modes, quantise, side_features
 from pipeline.codec.nets import LATENT
+from pipeline.codec.symbols import _Quantised
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +229,44 @@ def test_bits_of_all_symbols_are_a_distribution():
     for scale in (0.1, 1.0, 5.0):
         shares = torch.exp2(-logistic_bits(symbols, torch.tensor(scale)))
         assert float(shares[shares > 2**-15].sum()) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("share", [0.6, 1.0])
+def test_compiled_loops_gather_what_tensors_do(nets, share, monkeypatch):
+    """The inputs of both nets of every step, and the symbols that come of them."""
+    brain = weights.load(weights.newest(), "cpu")
+    model, at = brain.nets.entropy_of("foreground"), grid()
+    if share == 1:
+        at = Positions(torch.ones_like(at.chosen))
+    symbols, before, side = inputs(at, 5)
+    latent, scale = symbols + torch.rand_like(symbols) - 0.5, torch.full((1, 1), 0.7)
+    found = []
+    for compiled in (True, False):
+        monkeypatch.setattr(entropy, "_compiles", lambda _, compiled=compiled: compiled)
+        with torch.inference_mode():
+            shared = model.index.begin(before, side)
+            found.append([(model.index(shared, symbols, s), model.mean(latent, scale, s)) for s in steps(at)])
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+
+
+def test_compiled_quantiser_rounds_as_tensors_do():
+    """What it chooses between two that cost the same to the last bit is nobody's promise; there are none here."""
+    at, rng = grid(), torch.Generator().manual_seed(7)
+    latent = 3 * torch.randn(len(at), LATENT, generator=rng)
+    with torch.inference_mode():
+        quantised = _Quantised(at, latent, 1.3)
+        for step in steps(at):
+            shape = len(step.neighbours), step.end - step.start
+            index = torch.randint(0, TABLES, shape, generator=rng).float()
+            mean = torch.randn(shape, generator=rng)
+            quantised.add(step, index, mean)
+            channels = slice(step.start, step.end)
+            wanted = quantise(latent[step.selection, channels] - mean, table_scale(index), 1.3)
+            wanted = torch.where(index < 1, 0.0, wanted)
+            assert torch.equal(quantised.symbols[step.selection, channels], wanted)
+            assert torch.equal(quantised.values[step.selection, channels], wanted + mean)
+    places, rows, symbols = quantised.written()
+    assert len(places) == len(rows) == len(symbols) == int((rows >= 1).sum())
+    assert symbols.sum() == quantised.symbols.sum()
