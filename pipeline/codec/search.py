@@ -1,8 +1,8 @@
 """The encoder's choice of mode and vector for each coded cell. The decoder never sees how it was made.
 
-Each candidate costs, in bits, what its residual would take or do (as `model.residual_cost`) and what mode and vector
-take in the layer's tables. Cells are decided in the order in which they are coded, so that vectors are priced against
-the very prediction that codes them. All of it runs on the host, wherever the nets are.
+Each candidate costs, in bits, what its residual would take or do and what mode and vector take in the layer's tables.
+Cells are decided in the order in which they are coded, so that vectors are priced against the very prediction that
+codes them. All of it runs on the host, wherever the nets are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from pipeline.codec.blocks import SAMPLES, weighted
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.match import Matches, match
-from pipeline.codec.model import LAMBDA, LEAST_BITS, LEVEL_BITS, loss_weight
+from pipeline.codec.model import LAMBDA, LEAST_BITS, error_and_saving, loss_weight
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
 from pipeline.codec.motion import fetch_block
 from pipeline.codec.native import compiled
@@ -36,7 +36,6 @@ HostPlanes = tuple[Bytes, Bytes, Bytes]
 
 _BEFORE = np.int64(0)  # no plate; a plain number would be compiled in
 _PRICED = 16  # vectors that one block is priced with, at most
-_LOG2 = np.log2(np.maximum(1, np.arange(4096))).astype(np.float32)
 
 
 class _Scene(NamedTuple):
@@ -279,7 +278,8 @@ def _priced(
 def _residual_cost(
     scene: _Scene, scratch: _Scratch, k: int, row: int, col: int, y: int, x: int, plate: int | np.int64, weight: float
 ) -> float:
-    """`model.residual_cost` of block k of a cell."""
+    """What block k of a cell costs without side information: its error, or if that is less the symbols that take it
+    away and what error they leave."""
     luma, u, v = scene.plate if plate else scene.before
     found, parts, source = scratch.found, scratch.parts, scratch.block[k]
     fetch_block(luma, u, v, 2 * row + k // 2, 2 * col + k % 2, y, x, scratch.area, scratch.small, scratch.lines, found)
@@ -295,13 +295,5 @@ def _residual_cost(
         )
         for j in range(SAMPLES):
             parts[j] += a * basis[i, j] + b * basis[i + 1, j] + c * basis[i + 2, j] + d * basis[i + 3, j]
-    error, saved = np.float32(0), np.float32(0)
-    for j in range(SAMPLES):
-        size = abs(parts[j]) / np.float32(scene.step)
-        error += size * size
-        if size > 0.5:
-            level = np.rint(size)
-            gain = weight * (size * size - (size - level) * (size - level))
-            gain -= LEVEL_BITS + 2 * _LOG2[min(int(level), len(_LOG2) - 1)]
-            saved += max(gain, 0)
-    return float(weight * error - (saved if saved > LEAST_BITS else 0))
+    error, saved = error_and_saving(parts, scene.step, weight)
+    return float(error - (saved if saved > LEAST_BITS else 0))

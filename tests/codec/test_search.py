@@ -8,7 +8,7 @@ import torch
 
 from pipeline.codec.blocks import weighted
 from pipeline.codec.match import match
-from pipeline.codec.model import LAMBDA, residual_cost
+from pipeline.codec.model import LAMBDA, LEAST_BITS, saving
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, Vectors, places_of
 from pipeline.codec.motion import fetch_by_tensors, window
 from pipeline.codec.search import MotionSearch, _load, _on_host, _priced, _Scene, _scratch
@@ -123,7 +123,12 @@ def test_a_candidate_costs_what_the_model_says(plate, lively):
         for p, by in ((planes[0], still), (planes[2 if plate else 1], torch.from_numpy(vectors.reshape(-1, 2))))
     )
     each = torch.from_numpy(weight).repeat_interleave(4)
-    wanted = residual_cost(source - prediction, basis, torch.full((len(row),), step), each)
+    residual, unit = source - prediction, torch.full((len(row),), step)
+    saved = saving(residual, basis, unit, each)
+    with torch.inference_mode():
+        assert torch.allclose(saving(residual, basis, unit, each), saved, rtol=1e-4)
+    error = LAMBDA * each * (weighted(residual) / step).square().sum(1)
+    wanted = error - torch.where(saved > LEAST_BITS, saved, 0.0)
     assert np.allclose(found, 7 + wanted.view(-1, 4).sum(1).numpy(), rtol=1e-4)
 
 
