@@ -13,6 +13,7 @@ from pipeline.bench.clip import Clip, Coded
 from pipeline.bitstream import StreamWriter
 from pipeline.codec import Decoder, Encoder, Tuning
 from pipeline.codec.brain import Brain
+from pipeline.codec.effort import BEST
 from pipeline.types import Frame, Packet
 
 GOP_S = 10.0
@@ -24,6 +25,7 @@ def code(
     *,
     gop_s: float = GOP_S,
     bitrate_bps: int | None = None,
+    effort: str = BEST.name,
     tuning: Tuning | None = None,
     brain: Brain | None = None,
 ) -> Coded:
@@ -35,6 +37,7 @@ def code(
         quality=quality,
         bitrate_bps=bitrate_bps,
         gop_us=round(gop_s * 1e6),
+        effort=effort,
         tuning=tuning,
         brain=brain,
     )

@@ -24,6 +24,7 @@ from pipeline.bench.clip import Clip
 from pipeline.bench.quality import FOREGROUND_SHARE
 from pipeline.bench.rd import GOPS_S, Point
 from pipeline.codec import weights
+from pipeline.codec.effort import BEST
 from pipeline.errors import UsageError
 
 SCHEMA = 1
@@ -45,7 +46,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class ClipResult:
-    """What was measured on one clip. `digest` names its frames and masks."""
+    """What was measured on one clip. `digest` names its frames and masks; `effort` is Fovea's."""
 
     name: str
     digest: str
@@ -57,6 +58,7 @@ class ClipResult:
     halve: bool
     detector: str
     foreground_share: float
+    effort: str
     points: tuple[Point, ...]
     bd_rates: tuple[BdRate, ...]
     detections: tuple[Detections, ...]
@@ -73,7 +75,7 @@ class ClipResult:
         return [rate for rate in self.bd_rates if rate.opponent == opponent]
 
 
-def clip_result(clip: Clip, points: Sequence[Point], *, skip: int, halve: bool) -> ClipResult:
+def clip_result(clip: Clip, points: Sequence[Point], *, skip: int, halve: bool, effort: str = BEST.name) -> ClipResult:
     """Compare ours with every opponent among the points."""
     own = [point for point in points if point.codec == "fovea"]
     names = [name for name in dict.fromkeys(point.codec for point in points) if name != "fovea"]
@@ -90,6 +92,7 @@ def clip_result(clip: Clip, points: Sequence[Point], *, skip: int, halve: bool) 
         halve=halve,
         detector=clip.detector,
         foreground_share=clip.foreground_share,
+        effort=effort,
         points=tuple(points),
         bd_rates=tuple(rates),
         detections=tuple(_detections(own, theirs[name]) for name in names if _enough(own[0].agreement)),

@@ -18,6 +18,7 @@ from pipeline.bench.plots import bits_png, curves_png
 from pipeline.bench.regions import Regions, put_on, regions_of, save_regions
 from pipeline.bench.report import page
 from pipeline.bench.results import ClipResult, Results, clip_result, known_points, to_json
+from pipeline.codec.effort import BEST
 from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
 from pipeline.detect import make_detector
 from pipeline.errors import SourceError, UsageError
@@ -31,14 +32,15 @@ _UNKNOWN_FPS = 25.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is done with every clip. `detector` makes regions where none are given; `gop_s` is Fovea's GOP; `opponents`
-    are names in OPPONENTS, with their own GOPs;
-    `witness` is the detector for agreement, `jobs` the curves of opponents that are measured at a time."""
+    """What is done with every clip. `detector` makes regions where none are given; `gop_s` is Fovea's GOP, `effort` one
+    of EFFORTS; `opponents` are names in OPPONENTS, with their own GOPs; `witness` is the detector for agreement, `jobs`
+    the curves of opponents that are measured at a time."""
 
     detector: DetectorConfig
     qualities: tuple[float, ...]
     opponents: tuple[str, ...]
     gop_s: float = fovea.GOP_S
+    effort: str = BEST.name
     frames: int = 150
     skip: int = 0
     halve: bool = False
@@ -112,11 +114,11 @@ def measure_clip(clip: Clip, plan: Plan, *, earlier: str = "", report: rd.Report
         known = [point for point in known if point.agreement]
     if known:
         report(f"{clip.name}: {len(known)} points of opponents are known from an earlier run")
-    own = rd.measure_fovea(clip, plan.qualities, gop_s=plan.gop_s, witness=witness, report=report)
+    own = rd.measure_fovea(clip, plan.qualities, gop_s=plan.gop_s, effort=plan.effort, witness=witness, report=report)
     others = rd.measure_opponents(
         clip, plan.opponents, own=own, known=known, witness=witness, jobs=plan.jobs, report=report
     )
-    return clip_result(clip, [*own, *others], skip=plan.skip, halve=plan.halve)
+    return clip_result(clip, [*own, *others], skip=plan.skip, halve=plan.halve, effort=plan.effort)
 
 
 def _witness(config: DetectorConfig, clip: Clip) -> Witness:

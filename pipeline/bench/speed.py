@@ -18,6 +18,8 @@ from pipeline.bench.clip import Clip, Coded
 from pipeline.bench.opponents import OPPONENTS, Attempt
 from pipeline.bench.stages import shares
 from pipeline.codec import Decoder, Encoder
+from pipeline.codec.effort import BEST, EFFORTS
+from pipeline.codec.warm import warm
 from pipeline.types import Frame, LayerName, Masked, Packet, RoiMask
 
 GOP_S = 2.0
@@ -77,7 +79,8 @@ class Activity:
 def measure_speed(
     clip: Clip, *, quality: float, names: Sequence[str], rounds: int, report: Report = lambda _: None
 ) -> Speed:
-    """Time ours and the named opponents, each at the middle of its range of settings."""
+    """Time ours, with every effort, and the named opponents, each at the middle of its range of settings."""
+    warm()  # what is compiled once is not a frame's
     best: dict[tuple[str, str], Timing] = {}
     for _ in range(rounds):
         for timing in (*_ours(clip, quality), *(t for name in names for t in _theirs(clip, name))):
@@ -95,6 +98,10 @@ def measure_speed(
 def _ours(clip: Clip, quality: float) -> list[Timing]:
     encoder, packets = _encoder(clip, quality), list[Packet]()
     timings = [_timed("fovea", "encode", len(clip), lambda: packets.extend(_encoded(encoder, clip.masked)))]
+    for effort in EFFORTS:
+        if effort != encoder.effort:
+            less = _encoder(clip, quality, effort)
+            timings.append(_timed("fovea", f"encode {effort}", len(clip), partial(_encoded, less, clip.masked)))
     layers: tuple[tuple[str, LayerName], ...] = (("decode", "full"), ("decode foreground", "foreground"))
     for task, name in layers:
         decoder = Decoder(encoder.info, device="cpu")
@@ -110,11 +117,11 @@ def _theirs(clip: Clip, name: str) -> list[Timing]:
     return [encode, _timed(name, "decode", len(clip), lambda: list(coded[0].frames))]
 
 
-def _encoder(clip: Clip, quality: float) -> Encoder:
-    gop_us = round(GOP_S * 1e6)
+def _encoder(clip: Clip, quality: float, effort: str = BEST.name) -> Encoder:
     return Encoder(
-        width=clip.width, height=clip.height, quality=quality, gop_us=gop_us, device="cpu", threads=1, bf16=False
-    )
+        width=clip.width, height=clip.height, quality=quality, gop_us=round(GOP_S * 1e6), device="cpu", threads=1,
+        bf16=False, effort=effort,
+    )  # fmt: skip
 
 
 def _encoded(encoder: Encoder, masked: Iterable[Masked]) -> list[Packet]:
@@ -170,7 +177,7 @@ def as_text(speed: Speed) -> list[list[str]]:
     title = f"{speed.clip}, {speed.width}x{speed.height}, {speed.foreground_share:.0%} foreground"
     rows = [[title, "ms a frame", "CPU ms", "of ours"]]
     for timing in speed.timings:
-        ours = speed.of("fovea", "encode" if timing.task == "encode" else "decode").cpu_seconds
+        ours = speed.of("fovea", timing.task.split()[0]).cpu_seconds
         rows.append(
             [
                 f"{timing.codec} {timing.task}",

@@ -52,6 +52,7 @@ def rd(
     gop: Annotated[
         float, typer.Option(min=0.1, help="Seconds of Fovea's GOP; opponents have the best of 2 and 10.")
     ] = 10.0,
+    effort: Annotated[str, typer.Option(help="Of Fovea: best, balanced or fast.")] = "best",
     opponents: Annotated[
         list[str] | None, typer.Option(help=f"With commas or several times, or {ALL}. Unless told: {OPPONENTS}.")
     ] = None,
@@ -66,6 +67,7 @@ def rd(
     from pipeline.bench.regions import load_regions
     from pipeline.bench.results import to_json
     from pipeline.config import DetectorConfig
+    from pipeline.pace import LEVELS
 
     if len({run.clip_name(url) for url in clips}) < len(clips):
         raise UsageError("two clips have the same name")
@@ -77,6 +79,7 @@ def rd(
         detector=build(DetectorConfig, kind=kind, weights=weights, boxes=boxes, every=1, gate=False),
         qualities=tuple(_quality(text) for text in listed(quality, QUALITIES)),
         gop_s=gop,
+        effort=choice(effort, LEVELS, "--effort"),
         opponents=names,
         frames=frames,
         skip=skip,

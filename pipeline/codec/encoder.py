@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -191,10 +192,11 @@ class Encoder:
         scene.update(picture, busy=busy, changed=moved)
         source = scene.picture()
         q_plate = self._q(q, self.tuning.plate_offset)
-        payload, plate = encode_plate(self._brain, self._geometry, source, unclean=scene.unclean, q=q_plate)
+        encode = partial(encode_plate, self._brain, self._geometry, source, unclean=scene.unclean, effort=self._effort)
+        payload, plate = encode(q=q_plate)
         affordable = self._rate.plate_quality(q_plate, len(payload))
         if affordable < q_plate:
-            payload, plate = encode_plate(self._brain, self._geometry, source, unclean=scene.unclean, q=affordable)
+            payload, plate = encode(q=affordable)
         self._segment = _Segment(plate, source, frame.pts_us, frame.pts_us, KeptSource(source))
         return self._segment, payload
 

@@ -13,6 +13,7 @@ import torch
 
 from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, to_planes
 from pipeline.codec.brain import Brain
+from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.layer import HEADER, Job, close_payload, importance_of, layer_checksum, open_payload
 from pipeline.codec.maps import read_map, write_map
 from pipeline.codec.model import Modes
@@ -36,7 +37,9 @@ def _picture(blocks: torch.Tensor, at: Positions) -> Planes:
     return to_planes(at.spread(blocks).round().clamp(0, 255).to(torch.uint8))
 
 
-def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: Cells, q: int) -> tuple[bytes, Planes]:
+def encode_plate(
+    brain: Brain, geometry: Geometry, picture: Planes, *, unclean: Cells, q: int, effort: Effort = BEST
+) -> tuple[bytes, Planes]:
     """(payload, the plate as a decoder will have it). `unclean` marks cells never yet seen without an object."""
     cells, at = _whole(geometry, brain.device)
     job = Job(picture, cells, Vectors.still(places_of(cells)), np.ones(cells.shape, np.float32), q)
@@ -46,7 +49,8 @@ def encode_plate(brain: Brain, geometry: Geometry, picture: Planes, *, unclean: 
     before = torch.zeros_like(grey)
     importance = importance_of(job, Window.around(cells), brain.device)
     with brain.sharing(len(at)):
-        latent = latents(brain, "plate", at, blocks_at(picture, at), grey, importance, q)
+        source = blocks_at(picture, at)
+        latent = latents(brain, "plate", at, source, grey, importance, q, project=effort.project)
         coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), q, job.thrift)
     writer.add(coded.rows, coded.coded)
     payload = close_payload(brain, writer, 0, q)
