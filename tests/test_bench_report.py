@@ -166,6 +166,13 @@ def test_a_run_leaves_all_its_files_and_is_continued(
     monkeypatch.setattr("pipeline.bench.run.write_report", lambda *_: None)
     assert call([*line, "--regions", regions, "--resume"]) == 0
     assert json.loads(capsys.readouterr().out) == first
+    assert call([*line, "--regions", regions, "--resume", "--effort", "fast"]) == 0
+    fast = json.loads(capsys.readouterr().out)
+    assert [found["clips"][0]["effort"] for found in (first, fast)] == ["best", "fast"]
+    ours, theirs = (
+        [p["nbytes"] for p in found["clips"][0]["points"] if p["codec"] == "fovea"] for found in (first, fast)
+    )
+    assert ours != theirs
 
 
 @pytest.mark.parametrize(
@@ -174,6 +181,7 @@ def test_a_run_leaves_all_its_files_and_is_continued(
         (["--opponents", "h266"], "--opponents h266: one of mjpeg"),
         (["--quality", "101"], "--quality 101: a number from 0 to 100"),
         (["--resume"], "--resume needs --out"),
+        (["--effort", "slow"], "--effort slow: one of best, balanced, fast"),
         (["--skip", "3", "--regions", "none.npz"], "none.npz: No such file"),
         ([DEMO], "two clips have the same name"),
     ],
