@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
-from pipeline.codec.scores import LEVELS, PHASES, Places
+from pipeline.codec.scores import HIDDEN, Places, Square, begin, choose, steps_of
 from pipeline.codec.tables import Tables
 from pipeline.errors import StreamError
 
@@ -22,43 +23,57 @@ _T = TypeVar("_T", bound=np.generic)
 # (rows, inputs, which places) -> what is decided there
 Decide = Callable[[Ints, Callable[[], Bytes], Ints], Ints]
 
-# How a symbol's magnitude enters: as in the index net.
-MAGNITUDE = np.array((0, 64, 104, 136, 160, 180, 196, 208, 220, 228, 236, 242, 246, 250, 253, 255), np.uint8)
+# Squares of the planes that decisions fill, and of those known before.
+Squares = tuple[tuple[Square, ...], tuple[Square, ...]]
+
+# How a symbol's magnitude 0..255 enters: as in the index net.
+MAGNITUDE = np.full(256, 255, np.uint8)
+MAGNITUDE[:15] = 0, 64, 104, 136, 160, 180, 196, 208, 220, 228, 236, 242, 246, 250, 253
 
 
 class Scored:
-    """A score over places whose `fixed` inputs (n,G) are known. `first`: the table of level 0 of the first decision."""
+    """A score over places, of each of which it sees squares of `planes`: first of those that its decisions fill, then
+    of those that are known before."""
 
-    def __init__(self, tables: Tables, name: str, first: int, fixed: Bytes) -> None:
-        self._score, self._first, self.fixed = tables.scores[name], first, fixed
-        self._begun = self._score.begin(fixed)
-        self._shift = np.arange(len(self._score.out)) * LEVELS
+    def __init__(
+        self, tables: Tables, name: str, first: int, places: Places, planes: Bytes, squares: Squares, shared: Bytes
+    ) -> None:
+        """`first`: the table of level 0 of the first decision. `planes` as of `places`, one for each of the `squares`;
+        `shared` (k,): what all places see."""
+        now, before = squares
+        self._score, self._first, self.places, self._planes = tables.scores[name], first, places, planes.reshape(-1)
+        self._near, self._fixed = steps_of(now, 0, places.shape), steps_of(before, len(now), places.shape)
+        self._shared, self._begun = shared, np.empty((len(places), HIDDEN), np.float32)
+        score, inputs = self._score, len(self._score.columns) - len(self._fixed) - len(shared)
+        begin(score.columns, score.hidden_bias, inputs, self._planes, self._fixed, places.at, shared, self._begun)
 
-    def rows(self, near: Bytes, here: Ints) -> Ints:
-        """The tables of the decisions (n,K) at the places `here`, of which `near` (n,F-G) tells the rest."""
-        return self._first + self._shift + self._score.levels(self._begun[here], near)
+    def rows(self, phase: int, shares: tuple[int, ...]) -> Ints:
+        """The tables of the decisions at each place of a phase, (n,K); `shares` as in `Places.begin_phase`."""
+        score, here = self._score, self.places.here[phase]
+        rows = np.empty((len(here), len(score.out)), np.int64)
+        choose(
+            score.columns, score.out, score.out_bias, self._begun, self._planes, self._near, self.places.at, here,
+            self.places.begin_phase(phase, shares), self._first, rows,
+        )  # fmt: skip
+        return rows
+
+    def inputs(self, phase: int, shares: tuple[int, ...]) -> Bytes:
+        """What the score knows there, (n,F)."""
+        at = self.places.at[self.places.here[phase], None]
+        parts = (self._near, self.places.begin_phase(phase, shares)), (self._fixed, self._shared)
+        seen = [(self._planes[at + steps], np.tile(shared, (len(at), 1))) for steps, shared in parts]
+        return np.concatenate((*seen[0], *seen[1]), axis=1)
 
 
-def code_bits(scored: Scored, places: Places, decide: Decide) -> Cells:
-    """One bit a place, written or read by `decide`. Returns the grid of them."""
-    now = places.pad(np.zeros(places.inside.shape, np.uint8))
-    inner = now[Places.REACH : -Places.REACH, Places.REACH : -Places.REACH]
-    count = 0
-    for phase in range(PHASES):
-        here = places.here[phase]
+def code_bits(scored: Scored, now: Bytes, decide: Decide) -> Cells:
+    """One bit a place, written or read by `decide`, into the empty plane `now` (rows, cols). Returns their grid."""
+    places, count = scored.places, 0
+    for phase, here in enumerate(places.here):
         if len(here):
-            near = np.concatenate(
-                (places.near(now, Places.REACH, here, centre=False), places.begin_phase(phase, (count,))), axis=1
-            )
-            inputs = _inputs(near, scored.fixed, here)
-            bits = decide(scored.rows(near, here)[:, 0], inputs, here)
-            inner[places.row[here], places.col[here]] = bits * 255
+            bits = decide(scored.rows(phase, (count,))[:, 0], partial(scored.inputs, phase, (count,)), here)
+            now[places.row[here], places.col[here]] = bits * 255
             count += int(bits.sum())
-    return inner != 0
-
-
-def _inputs(near: Bytes, fixed: Bytes, here: Ints) -> Callable[[], Bytes]:
-    return lambda: np.concatenate((near, fixed[here]), axis=1)
+    return now != 0
 
 
 def writing(writer: SymbolWriter, moment: Moment, name: str, values: Ints) -> Decide:
@@ -86,29 +101,23 @@ def read_bits(reader: SymbolReader, rows: Ints) -> Ints:
     return symbols
 
 
-def setting(moment: Moment, count: int, *more: int) -> Bytes:
-    """What all places of a frame share, (count, 4 + k): layer, quality, age, and `more` numbers 0..255."""
+def setting(moment: Moment, *more: int) -> Bytes:
+    """What all places of a frame share, (4 + k,): layer, quality, age, and `more` numbers 0..255."""
     foreground = 255 * (int(moment.layer) == 0)
-    row = [foreground, 4 * moment.q, 255 * (moment.age == 0), 17 * min(moment.age, 15), *more]
-    return np.tile(np.array(row, np.uint8), (count, 1))
+    return np.array([foreground, 4 * moment.q, 255 * (moment.age == 0), 17 * min(moment.age, 15), *more], np.uint8)
 
 
 def as_bytes(grid: Cells) -> Bytes:
     """Bits as 0 and 255."""
-    return np.where(grid, np.uint8(255), np.uint8(0))
+    return grid.view(np.uint8) * np.uint8(255)
 
 
-def column(values: npt.NDArray[np.generic]) -> Bytes:
-    """(n,) of 0..255, or bool as 0 and 255 -> (n,1)."""
-    return (as_bytes(values != 0) if values.dtype == np.bool_ else values.astype(np.uint8))[:, None]
-
-
-def in_cells(fine: npt.NDArray[_T]) -> npt.NDArray[_T]:
-    """(2R,2C) -> (R,C,4): the positions of each cell."""
-    rows, cols = fine.shape
-    return fine.reshape(rows // 2, 2, cols // 2, 2).transpose(0, 2, 1, 3).reshape(rows // 2, cols // 2, 4)
+def corners(fine: npt.NDArray[_T]) -> list[npt.NDArray[_T]]:
+    """(2R,2C) -> the four positions of each cell, (R,C) each."""
+    return [fine[down::2, across::2] for down in range(2) for across in range(2)]
 
 
 def flags_in_cells(past: Past) -> Bytes:
     """60 for every flag that was set in a cell, (R,C)."""
-    return (in_cells(past.coded).sum(2) * 60).astype(np.uint8)
+    a, b, c, d = corners(past.coded.view(np.uint8))
+    return (a + b + c + d) * np.uint8(60)

@@ -14,20 +14,31 @@ from pipeline.codec.decisions import (
     Ints,
     Scored,
     as_bytes,
-    column,
+    corners,
     flags_in_cells,
-    in_cells,
     read_bits,
     setting,
 )
+from pipeline.codec.native import compiled
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
-from pipeline.codec.scores import LEVELS, PHASES, Places
-from pipeline.codec.tables import DECISIONS, FIRST_MODE, Tables
+from pipeline.codec.scores import AROUND, HERE, LEVELS, PHASES, Places, Square
+from pipeline.codec.tables import DECISIONS, FIRST_MODE, Tables, symbol_cost
 
 STILL, MOVED, PLATE, SPLIT = range(4)
 # Of each mode the decisions still? moved? split?, -1 where not asked.
 _DECIDED = np.array(((1, -1, -1), (0, 1, 0), (0, 0, -1), (0, 1, 1)), np.int64)
+_NO, _YES = np.int64(0), np.int64(1)
+_SQUARES = (
+    (Square(reach=2, centre=False), Square(reach=2, centre=False), AROUND),  # still, moves, split so far
+    (
+        *(Square(reach=1) for _ in range(3)),  # of the last frame: still, moved, flags
+        AROUND,  # in the map
+        *(HERE for _ in range(6)),  # before: split, plate, the vector's length, magnitudes, frames since, habit
+    ),
+)
+_NOW = len(_SQUARES[0])
+_PLANES = _NOW + len(_SQUARES[1])
 
 
 def is_moving(mode: Ints) -> Cells:
@@ -62,67 +73,73 @@ class ModeField:
 
     def __init__(self, tables: Tables, moment: Moment, cells: Cells, past: Past) -> None:
         self.places, self._tables = Places(cells), tables
-        self._fixed = _fixed(moment, self.places, past)
+        self._planes, within = self.places.planes(_PLANES)
+        _fill(within[_NOW:], cells, past)
+        places, moved = self.places, is_moving(past.mode)
+        shared = setting(moment, 255 * np.count_nonzero(moved & cells) // max(1, len(places)), min(255, len(places)))
         first = FIRST_MODE + int(moment.layer) * DECISIONS * LEVELS
-        self._scored = Scored(tables, "mode", first, self._fixed)
-        self._still, self._moved, self._split = (self.places.pad(np.zeros(cells.shape, np.uint8)) for _ in range(3))
-        self._counts = [0, 0]
+        self._scored = Scored(tables, "mode", first, places, self._planes, _SQUARES, shared)
+        self._counts = np.zeros(2, np.int64)  # of those still, of those that move
 
     def rows(self, phase: int) -> Ints:
         """The tables of the three decisions at each place of a phase, (n,3)."""
-        return self._scored.rows(self._near(phase), self.places.here[phase])
+        return self._scored.rows(phase, self._shares())
 
     def inputs(self, phase: int) -> Bytes:
         """What the score knows there, (n,F)."""
-        return np.concatenate((self._near(phase), self._fixed[self.places.here[phase]]), axis=1)
+        return self._scored.inputs(phase, self._shares())
 
     def bits(self, phase: int) -> npt.NDArray[np.float64]:
         """What each of the four modes takes at each place of a phase, (n,4)."""
         rows = self.rows(phase)
-        both = np.repeat(np.arange(2), rows.size)
-        cost = self._tables.costs(np.tile(rows.ravel(), 2), both).reshape(2, *rows.shape)
-        not_still = cost[0, :, 0]
-        moving = not_still + cost[1, :, 1]
-        return np.stack(
-            (cost[1, :, 0], moving + cost[0, :, 2], not_still + cost[0, :, 1], moving + cost[1, :, 2]), axis=1
-        )
+        bits = np.empty((len(rows), 4))
+        _mode_bits(*self._tables.prices, rows, bits)
+        return bits
 
     def holds(self, phase: int, mode: Ints) -> None:
         """The modes of a phase, (n,)."""
-        here = self.places.here[phase]
-        where = self.places.row[here] + Places.REACH, self.places.col[here] + Places.REACH
-        moved = is_moving(mode)
-        self._still[where] = (mode == STILL) * 255
-        self._moved[where] = moved * 255
-        self._split[where] = (mode == SPLIT) * 255
-        self._counts = [self._counts[0] + int((mode == STILL).sum()), self._counts[1] + int(moved.sum())]
+        _hold(self._planes.reshape(_PLANES, -1), self.places.at, self.places.here[phase], mode, self._counts)
 
-    def _near(self, phase: int) -> Bytes:
-        here = self.places.here[phase]
-        near = [self.places.near(grid, 2, here, centre=False) for grid in (self._still, self._moved)]
-        near.append(self.places.near(self._split, 1, here, centre=False))
-        return np.concatenate((*near, self.places.begin_phase(phase, (self._counts[0], self._counts[1]))), axis=1)
+    def _shares(self) -> tuple[int, int]:
+        return int(self._counts[0]), int(self._counts[1])
 
 
-def _fixed(moment: Moment, places: Places, past: Past) -> Bytes:
-    moved, here = is_moving(past.mode), (places.row, places.col)
-    size = MAGNITUDE[in_cells(past.total).max(2).clip(max=15)]
-    around = [as_bytes(past.mode == STILL), as_bytes(moved), flags_in_cells(past)]
-    fixed: Bytes = np.concatenate(
-        (
-            *(places.near(places.pad(grid), 1) for grid in around),
-            places.near(places.pad(as_bytes(places.inside)), 1, centre=False),
-            column(past.mode[here] == SPLIT),
-            column(past.mode[here] == PLATE),
-            column(4 * np.abs(past.vector[here]).max(1).clip(max=63)),
-            column(size[here]),
-            column(past.since[here] * 17),
-            column(past.habit[here]),
-            setting(moment, len(places), 255 * int(moved[here].sum()) // max(1, len(places)), min(255, len(places))),
-        ),
-        axis=1,
-    )
-    return fixed
+@compiled
+def _mode_bits(edges: Ints, costs: npt.NDArray[np.float64], rows: Ints, bits: npt.NDArray[np.float64]) -> None:
+    """What each mode takes, (n,4), of which `rows` (n,3) are the tables; the first two are `Tables.prices`."""
+    for n in range(len(rows)):
+        not_still = symbol_cost(edges, costs, rows[n, 0], _NO)
+        moving = not_still + symbol_cost(edges, costs, rows[n, 1], _YES)
+        bits[n, STILL] = symbol_cost(edges, costs, rows[n, 0], _YES)
+        bits[n, MOVED] = moving + symbol_cost(edges, costs, rows[n, 2], _NO)
+        bits[n, PLATE] = not_still + symbol_cost(edges, costs, rows[n, 1], _NO)
+        bits[n, SPLIT] = moving + symbol_cost(edges, costs, rows[n, 2], _YES)
+
+
+@compiled
+def _hold(planes: Bytes, at: Ints, here: Ints, mode: Ints, counts: Ints) -> None:
+    """Mark the modes (m,) of the places `here` (m,) in flat planes, and count them."""
+    for m in range(len(here)):
+        place, moving = at[here[m]], mode[m] == MOVED or mode[m] == SPLIT
+        planes[0, place] = 255 * (mode[m] == STILL)
+        planes[1, place] = 255 * moving
+        planes[2, place] = 255 * (mode[m] == SPLIT)
+        counts[0] += mode[m] == STILL
+        counts[1] += moving
+
+
+def _fill(within: Bytes, cells: Cells, past: Past) -> None:
+    """The planes that are known before, (10,R,C), as `_SQUARES` has them."""
+    within[0] = as_bytes(past.mode == STILL)
+    within[1] = as_bytes(is_moving(past.mode))
+    within[2] = flags_in_cells(past)
+    within[3] = as_bytes(cells)
+    within[4] = as_bytes(past.mode == SPLIT)
+    within[5] = as_bytes(past.mode == PLATE)
+    within[6] = 4 * np.maximum(*np.abs(past.vector).transpose(2, 0, 1)).clip(max=63)
+    within[7] = MAGNITUDE[np.maximum.reduce(corners(past.total))]
+    within[8] = past.since * np.uint8(17)
+    within[9] = past.habit
 
 
 def write_modes(writer: SymbolWriter, moment: Moment, cells: Cells, mode: Ints, past: Past) -> None:

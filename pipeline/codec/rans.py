@@ -67,15 +67,18 @@ class SymbolWriter:
         t = self.tables
         if len(symbols) < _FEW:
             return _without_zeros(_encode_few(t, rows.tolist(), symbols.tolist()))
-        used, index = np.unique(rows, return_inverse=True)
+        place, used = _of_those_used(rows)
         stream = ans.RansEncoder().encode_with_indexes(
-            symbols.tolist(),
-            index.tolist(),
-            [t.rows[r] for r in used],
-            [t.sizes[r] for r in used],
+            symbols.tolist(), place, [t.rows[r] for r in used], [t.sizes[r] for r in used],
             [t.offsets[r] for r in used],
-        )
+        )  # fmt: skip
         return _without_zeros(stream)
+
+
+def _of_those_used(rows: Ints) -> tuple[list[int], list[int]]:
+    """The place of each table among those used, and which these are."""
+    seen = np.bincount(rows) > 0
+    return (np.cumsum(seen) - 1)[rows].tolist(), np.flatnonzero(seen).tolist()
 
 
 def _without_zeros(stream: bytes) -> tuple[bytes, int]:
@@ -121,7 +124,6 @@ class SymbolReader:
         self._left_bits = 8.0 * len(whole) - 64 + math.log2(int.from_bytes(whole[:STATE_BYTES], "little") / _STATE_LOW)
         self._decoder = ans.RansDecoder()
         self._decoder.set_stream(whole + bytes(4 * _CHUNK + 16 * len(data) + _SLACK))
-        self._place = np.zeros(len(tables.rows), np.int64)  # of a table among those that a chunk uses
         self._read: list[tuple[Ints, Ints]] = []
         self._count = 0
 
@@ -141,13 +143,10 @@ class SymbolReader:
 
     def _chunk(self, rows: Ints) -> Ints:
         t = self.tables
-        counted = np.flatnonzero(np.bincount(rows))
-        self._place[counted] = np.arange(len(counted))
-        used = counted.tolist()
+        place, used = _of_those_used(rows)
         found = self._decoder.decode_stream(
-            self._place[rows].tolist(), [t.rows[r] for r in used], [t.sizes[r] for r in used],
-            [t.offsets[r] for r in used],
-        )  # fmt: skip
+            place, [t.rows[r] for r in used], [t.sizes[r] for r in used], [t.offsets[r] for r in used]
+        )
         symbols = np.fromiter(found, np.int64, len(rows))
         self._read.append((rows, symbols))
         self._count += len(rows)

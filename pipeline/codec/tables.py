@@ -129,7 +129,7 @@ class Tables:
 
 
 @compiled
-def symbol_cost(edges: npt.NDArray[np.int64], costs: Floats, row: int, symbol: int) -> float:
+def symbol_cost(edges: npt.NDArray[np.int64], costs: Floats, row: int, symbol: int | np.int64) -> float:
     """How many bits a symbol takes, by the `prices` of some tables."""
     place, escape = symbol - edges[1, row], edges[2, row]
     if 0 <= place < escape:

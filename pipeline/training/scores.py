@@ -77,8 +77,6 @@ def _count(score: Score, name: str, inputs: Inputs, labels: Labels, counts: Coun
     first = _FIRST[name] + labels[:, :1].astype(np.int64) * (DECISIONS if name == "mode" else 1) * LEVELS
     for start in range(0, len(inputs), 1 << 16):
         part = slice(start, start + (1 << 16))
-        near = inputs[part].astype(np.float32)
-        levels = score.levels(score.begin(near[:, :0]), near)
-        rows = first[part] + np.arange(outputs) * LEVELS + levels
+        rows = first[part] + np.arange(outputs) * LEVELS + score.levels(inputs[part])
         asked = labels[part, 1:] >= 0
         counts.add(rows[asked].tolist(), labels[part, 1:][asked].tolist())

@@ -5,8 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.codec.decisions import Scored
 from pipeline.codec.past import LONG_AGO, Past
-from pipeline.codec.scores import HIDDEN, LEVELS, PHASES, Places, Score, phase_grid
+from pipeline.codec.scores import (
+    AROUND,
+    HERE,
+    HIDDEN,
+    LEVELS,
+    MARGIN,
+    PHASES,
+    Places,
+    Score,
+    Square,
+    begin,
+    phase_grid,
+    steps_of,
+)
 from pipeline.codec.tables import FIRST_FLAG, SCORES, Counts, initial_scores, initial_tables
 from pipeline.training.scores import fit_all, fit_score
 
@@ -19,29 +33,58 @@ def worst(inputs: int, sign: int) -> Score:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_sums_stay_exact_at_the_very_worst(sign):
-    """Parts of 0 and 255 alternate, so that any order of adding passes the largest sums."""
-    score = worst(256, sign)
-    x = np.full((3, 256), 255, np.float32)
+    """Everything that is seen is 255."""
+    score, places = worst(256, sign), Places(np.ones((1, 1), np.bool_))
+    planes, begun = np.full(places.shape, 255, np.uint8).ravel(), np.empty((1, HIDDEN), np.float32)
+    steps, shared = np.zeros(200, np.int64), np.full(56, 255, np.uint8)
+    begin(score.columns, score.hidden_bias, 0, planes, steps, places.at, shared, begun)
     total = 256 * 127 * 255 + 2**20
     assert total < 2**24
-    assert (score.begin(x) == sign * total).all()
+    assert (begun == sign * total).all()
+
+
+def some_score(rng: np.random.Generator, inputs: int, decisions: int) -> Score:
+    return Score(
+        rng.integers(-127, 128, (HIDDEN, inputs)).astype(np.float32),
+        rng.integers(-5000, 5000, HIDDEN).astype(np.float32),
+        rng.integers(-127, 128, (decisions, HIDDEN)).astype(np.float32),
+        rng.integers(20_000, 40_000, decisions).astype(np.float32),
+    )
 
 
 def test_levels_are_those_of_plain_integers():
     rng = np.random.default_rng(0)
-    score = Score(
-        rng.integers(-127, 128, (HIDDEN, 40)).astype(np.float32),
-        rng.integers(-5000, 5000, HIDDEN).astype(np.float32),
-        rng.integers(-127, 128, (3, HIDDEN)).astype(np.float32),
-        rng.integers(20_000, 40_000, 3).astype(np.float32),
-    )
-    x = rng.integers(0, 256, (200, 40))
+    score, x = some_score(rng, 40, 3), rng.integers(0, 256, (200, 40))
     w, b, v, c = (part.astype(np.int64) for part in score.parts())
     inner = ((x @ w.T + b) >> 7).clip(0, 255)
     expected = ((inner @ v.T + c) >> 10).clip(0, LEVELS - 1)
-    found = score.levels(score.begin(x[:, 15:].astype(np.float32)), x[:, :15].astype(np.float32))
+    found = score.levels(x.astype(np.uint8))
     assert np.array_equal(found, expected)
     assert len(np.unique(found)) > 10
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (12, 17)])
+@pytest.mark.parametrize("share", [0.05, 0.9])
+def test_compiled_tables_are_those_of_what_is_seen(shape, share):
+    """With grids sparse and dense, and as `inputs` has it, which is seen square by square in plain steps."""
+    rng = np.random.default_rng(7)
+    squares = (Square(2, centre=False), Square(1, step=2)), (Square(1), Square(), Square(1, centre=False))
+    score, cells = some_score(rng, 24 + 9 + PHASES + 1 + 9 + 1 + 8 + 3, 3), rng.random(shape) < 0.7
+    places, shared = Places(cells), np.array((3, 0, 255), np.uint8)
+    planes, within = places.planes(5)
+    within[:] = rng.integers(0, 256, within.shape) * (rng.random(within.shape) < share)
+    tables = initial_tables()
+    tables.scores["some"] = score
+    scored = Scored(tables, "some", 1000, places, planes, squares, shared)
+    for phase, here in enumerate(places.here):
+        inputs, counts = scored.inputs(phase, (1,)), places.begin_phase(phase, (1,))
+        assert np.array_equal(scored.rows(phase, (1,)), 1000 + np.arange(3) * LEVELS + score.levels(inputs))
+        for row, col, seen in zip(places.row[here], places.col[here], inputs, strict=True):
+            near, fixed = (
+                [planes[k, row + MARGIN + y, col + MARGIN + x] for k, square in enumerate(part, first)
+                 for y, x in square.steps()] for first, part in ((0, squares[0]), (2, squares[1]))
+            )  # fmt: skip
+            assert seen.tolist() == [*near, *counts, *fixed, *shared]
 
 
 @pytest.mark.parametrize("change", [("hidden", 128), ("hidden_bias", 1 << 21), ("out", -128), ("out", 3000)])
@@ -65,15 +108,30 @@ def test_phases_are_a_pyramid():
 def test_squares_around_places():
     grid = np.arange(1, 13, dtype=np.uint8).reshape(3, 4)
     places = Places(grid > 11)
-    assert places.near(places.pad(grid), 1)[0].tolist() == [7, 8, 0, 11, 12, 0, 0, 0, 0]
-    assert len(places.near(places.pad(grid), 2, centre=False)[0]) == 24
+    planes, within = places.planes(2)
+    within[1] = grid
+    seen = planes.ravel()[places.at[0] + steps_of((Square(1), HERE), 0, places.shape)]
+    assert seen.tolist() == [0] * 9 + [12]
+    seen = planes.ravel()[places.at[0] + steps_of((Square(1), AROUND), 1, places.shape)[:9]]
+    assert seen.tolist() == [7, 8, 0, 11, 12, 0, 0, 0, 0]
+    assert Square(2, centre=False).steps()[12] == (0, 1)
+    assert Square(1, step=2).steps()[:4] == [(-2, -2), (-2, 0), (-2, 2), (0, -2)]
+
+
+def test_places_are_in_raster_order_and_in_phases():
+    inside = np.random.default_rng(1).random((9, 6)) < 0.5
+    places = Places(inside)
+    assert np.array_equal(np.stack((places.row, places.col), axis=1), np.argwhere(inside))
+    assert [here.tolist() for here in places.here] == [
+        np.flatnonzero(phase_grid((9, 6))[inside] == phase).tolist() for phase in range(PHASES)
+    ]
 
 
 def test_shares_are_of_what_is_known():
     places = Places(np.ones((4, 4), np.bool_))
     assert places.known_before(0) == 0
-    assert places.begin_phase(0, (0,)).tolist() == [[255, 0, 0, 0, 0, 0]]
-    assert places.begin_phase(3, (2,))[0].tolist() == [0, 0, 0, 255, 0, 255 * 2 // 4]
+    assert places.begin_phase(0, (0,)).tolist() == [255, 0, 0, 0, 0, 0]
+    assert places.begin_phase(3, (2,)).tolist() == [0, 0, 0, 255, 0, 255 * 2 // 4]
 
 
 def test_what_is_kept_of_earlier_frames():
@@ -96,9 +154,7 @@ def test_a_score_learns_and_tables_follow():
     decided = ((inputs[:, 3] > 0) ^ (inputs[:, 9] > 0)).astype(np.int8)[:, None]  # nothing linear
     labels = np.concatenate((np.zeros_like(decided), decided), axis=1)
     score = fit_score(inputs, decided)
-    assert (
-        (score.levels(score.begin(inputs[:, :0].astype(np.float32)), inputs.astype(np.float32)) > 31) == decided
-    ).all()
+    assert ((score.levels(inputs) > 31) == decided).all()
     fitted = fit_all(initial_tables(), Counts(examples={"flag": [(inputs, labels)]}))
     assert np.array_equal(fitted.scores["flag"].hidden, score.hidden)
     assert np.array_equal(fitted.scores["map"].hidden, initial_scores()["map"].hidden)
