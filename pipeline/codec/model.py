@@ -181,7 +181,7 @@ def saving(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Ten
     """
     if residual.device.type == "cpu" and not torch.is_grad_enabled():
         found = torch.empty(len(residual))
-        parts = residual @ weighted(basis).T
+        parts = (residual @ weighted(basis).T).float()
         _savings(parts.numpy(), step.numpy(), (LAMBDA * weight).numpy(), found.numpy())
         return found
     size = (weighted(residual) @ basis.T).abs() / step[:, None]
