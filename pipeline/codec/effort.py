@@ -16,10 +16,9 @@ class Effort:
     which will pay. `project`: what the synthesis would miss is partly given back to the latents.
 
     Motion is searched in cells where symbols would save more than `lively_bits` in place: for the cell and, with
-    `split`, for each of its blocks; to `finest` quarter pixels; of the neighbours' vectors the first `taken` are tried.
+    `split`, for each of its blocks; of the neighbours' vectors the first `taken` are tried.
 
-    `background_every`: the background is brought up to date in every n-th frame. `most_cells` of motion search and
-    `most_positions` with symbols, those that save most, bound what a layer of a frame takes.
+    `background_every`: the background is brought up to date in every n-th frame.
     """
 
     name: str
@@ -27,11 +26,8 @@ class Effort:
     project: bool = True
     lively_bits: float = 0.0
     split: bool = True
-    finest: int = 1
     taken: int = TAKEN - 1
     background_every: int = 1
-    most_cells: int | None = None
-    most_positions: int | None = None
 
 
 BEST = Effort("best")
@@ -41,8 +37,8 @@ EFFORTS = {
         BEST,
         Effort("balanced", recode=False, lively_bits=3.0),
         Effort(
-            "fast", recode=False, project=False, lively_bits=20.0, split=False, finest=2, taken=3,
-            background_every=4, most_cells=600, most_positions=1000,
+            "fast", recode=False, project=False, lively_bits=20.0, split=False, taken=3,
+            background_every=4,
         ),
     )
 }  # fmt: skip

@@ -209,9 +209,8 @@ class Encoder:
         state, cells, effort = self._foreground, mask.cells, self._effort
         importance = mask.importance.astype(np.float32) / 255
         lively = cells_worth_coding(
-            self._brain, state, picture, cells, q=q, importance=importance, least_bits=effort.lively_bits,
-            most=effort.most_cells,
-        )  # fmt: skip
+            self._brain, state, picture, cells, q=q, importance=importance, least_bits=effort.lively_bits
+        )
         coded = self._code(segment, state, picture, cells, lively, importance, q, self.tuning.thrift)
         state.restore(cells, segment.plate)
         return coded
@@ -227,8 +226,7 @@ class Encoder:
             scene.update(picture, busy=busy, changed=changed)
             if not due:  # what an object leaves behind may never have been seen
                 changed &= uncovered
-            most = self._effort.most_positions and self._effort.most_positions // 4  # whole cells: they count as kept
-            changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance, most=most)
+            changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance)
         coded = self._code(segment, state, picture, changed, changed, importance, q, self.tuning.thrift_background)
         segment.kept.keep(picture, changed)
         return coded

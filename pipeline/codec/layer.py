@@ -143,7 +143,7 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
 
     effort = job.effort
     savings, least = _savings(brain, kind, source - pictures, importance, job.q, exact=not effort.recode)
-    chosen = _most(savings, least, effort.most_positions)
+    chosen = savings > least
     coded = at.select(chosen)
     with brain.sharing(len(coded)):
         latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q, project=effort.project)
@@ -163,14 +163,6 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     mode, vector = job.vectors.mode, job.vectors.vector
     state.commit(job.cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=mode, vector=vector)
     return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols))
-
-
-def _most(savings: Tensor, least: float, most: int | None) -> Tensor:
-    """Which (N,) save more than `least`; at most about `most` of them, those that save most."""
-    chosen = savings > least
-    if most is not None and int(chosen.sum()) > most:
-        chosen = savings >= savings.topk(most).values[-1]
-    return chosen
 
 
 def _savings(
@@ -194,10 +186,9 @@ def cells_worth_coding(
     q: int,
     importance: npt.NDArray[np.float32],
     least_bits: float = LEAST_BITS,
-    most: int | None = None,
 ) -> Cells:
-    """Of some cells (rows, cols) those in which at least one position would get symbols if it were predicted in place;
-    at most about `most` of them."""
+    """Of some cells (rows, cols) those in which at least one position would save more than `least_bits` by symbols if
+    it were predicted in place."""
     kept = np.zeros_like(cells)
     if cells.any():
         window = brain.window(cells)
@@ -208,7 +199,7 @@ def cells_worth_coding(
         grid = at.spread(_savings(brain, _kind(state.layer), residual, weight, q)[0][:, None])
         rows, cols = cells[window.cells].shape
         best = grid.cpu().numpy().reshape(rows, 2, cols, 2).max((1, 3))
-        kept[window.cells] = _most(torch.from_numpy(best).flatten(), least_bits, most).view(rows, cols).numpy()
+        kept[window.cells] = best > least_bits
     return kept
 
 

@@ -56,15 +56,13 @@ def match(
     """Match cells at `places` (n,2), in raster order, of the luma planes (H,W). `last` (n,2): vectors worth trying,
     quarter pixels. `price`: the squared error that a bit of vector is worth."""
     found = Matches.none(len(places))
-    _match(
-        current, reference, places, last, np.float32(price), effort.split, effort.finest == 1, found.whole, found.own
-    )
+    _match(current, reference, places, last, np.float32(price), effort.split, found.whole, found.own)
     return found
 
 
 @compiled
 def _match(
-    current: Bytes, reference: Bytes, places: Ints, last: Ints, price: np.float32, split: bool, quarters: bool,
+    current: Bytes, reference: Bytes, places: Ints, last: Ints, price: np.float32, split: bool,
     whole: Ints, own: Ints,
 ) -> None:  # fmt: skip
     rows, cols = current.shape[0] // 16, current.shape[1] // 16
@@ -102,10 +100,11 @@ def _match(
                     current, top + dy, left + dx, 8, reference, small, starts[: count + 10], 4 * y, 4 * x, price
                 )
                 own[n, k, 0], own[n, k, 1] = 4 * y_own, 4 * x_own
-        for size in (2, 1):
-            if size == 2 or quarters:
-                _refine(current, reference, area, lines, top, left, whole[n], own[n], size, price, split,
-                        4 * middle_y, 4 * middle_x, around)  # fmt: skip
+        for size in (2, 1):  # quarter pixels
+            _refine(
+                current, reference, area, lines, top, left, whole[n], own[n], size, price, split, 4 * middle_y,
+                4 * middle_x, around,
+            )  # fmt: skip
 
 
 @compiled

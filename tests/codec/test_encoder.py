@@ -105,22 +105,6 @@ def test_the_least_effort_codes_every_fourth_background():
     assert [bool(p.background) for p in packets[1:]] == [n % 4 == 0 for n in range(1, 8)]
 
 
-def test_work_is_bounded(monkeypatch):
-    """With everything new, no more positions and cells than the effort allows are worked on; what is left is made good
-    later."""
-    tight = replace(EFFORTS["fast"], most_positions=10, most_cells=3, background_every=1)
-    monkeypatch.setitem(EFFORTS, "fast", tight)
-    clip = [(frame_of(texture(H, W, 5 + (n > 0)), n), full_mask(H, W)) for n in range(12)]
-    encoder = make(gop=100, effort="fast")
-    shown = []
-    for frame, mask in clip:
-        encoder.encode(frame, mask)
-        assert encoder._foreground.past.coded.sum() <= 10
-        shown.append(frame_of(encoder_picture(encoder, mask.cells)[0], frame.index))
-    errors = [error(frame, picture) for (frame, _), picture in zip(clip, shown, strict=True)]
-    assert errors[-1] < errors[1] / 2
-
-
 def test_shipped_weights_show_a_picture(walked):
     encoder, clip, packets = walked
     for (frame, _), shown in zip(clip, decode_all(encoder, packets), strict=True):
