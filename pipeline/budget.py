@@ -24,6 +24,7 @@ from pipeline.footage import Relief, SourceCounts
 log = logging.getLogger(__name__)
 
 SHARE = 0.85  # of a lane's time: what is left absorbs what comes in bursts
+BURST = 1.18  # times the share: up to that, while nothing waits, a burst takes what is left and costs no frame
 DRAIN = 0.7  # of that, while frames have waited for longer than LATE_S
 LATE_S = 1.0
 WINDOW_S = 5.0  # rates and costs are of so long
@@ -182,7 +183,8 @@ class Budget:
             return node.relief
         if room < 1 and every < MAX_EVERY:
             return Relief(MAX_EVERY if room < 0.5 else 2 * every, keep)
-        if abs(room - keep) > CHANGE * keep:
+        bursting = keep == 1 and seen.load <= BURST * self._share and not seen.late and seen.overrun <= OVERRUN
+        if abs(room - keep) > CHANGE * keep and not bursting:
             return Relief(every, min(max(MIN_KEEP, room), RISE * keep, 1.0))
         calm = room == keep == 1 and seen.load < CALM * self._share
         if every > 1 and calm and now_s - node.changed_s > node.patience_s:

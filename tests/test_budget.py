@@ -87,6 +87,17 @@ def test_the_background_goes_first_and_may_be_enough() -> None:
     assert site.budget.relief("a") == site.budget.relief("b")
 
 
+def test_a_burst_that_nothing_waits_for_costs_no_frame() -> None:
+    """Just above the share, with and without frames that wait."""
+    site = Site({"a": "n", "b": "n"}, still_s=0.045, background_s=0.0)
+    site.run(60)
+    assert {relief.keep for relief in site.history} == {1.0}
+    assert site.budget.nodes()[0].load == pytest.approx(0.9)
+    site.waiting = {"a": 15.0, "b": 15.0}
+    site.run(10)
+    assert min(relief.keep for relief in site.history) < 0.8
+
+
 def test_frames_go_last_and_evenly_and_no_queue_stays_full() -> None:
     site = Site({"a": "n", "b": "n", "c": "n", "d": "n"}, still_s=0.04, background_s=0.02)
     site.run(120)
