@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import numba
+
+log = logging.getLogger(__name__)
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -18,6 +22,20 @@ def compiled(function: _F) -> _F:
     for the next process, beside the source or in the user's cache; where neither can be written, in memory alone."""
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FAST_MATH}
     try:
-        return cast(_F, numba.njit(cache=True, **options)(function))
+        kept = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no place for a cache
         return cast(_F, numba.njit(**options)(function))
+    # Numba lets a full disk, or a file that a power cut left half written, end the call.
+    kept._cache._guard_against_spurious_io_errors = lambda: _guarded(kept._cache)
+    return cast(_F, kept)
+
+
+@contextmanager
+def _guarded(cache: Any) -> Iterator[None]:
+    """What cannot be read is compiled again, what cannot be written is kept in memory."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("compiled loops in %s: %r", cache.cache_path, error)
+        with suppress(OSError):
+            cache.flush()
