@@ -1,6 +1,6 @@
 """How hard the encoder tries: bytes against time. The stream's format and its decoder are the same at every effort.
 
-What each choice saves and costs is in docs/experiments.md, "Effort".
+What each choice saves and costs is in docs/experiments.md, "Effort" and "Effort, once more".
 """
 
 from __future__ import annotations
@@ -36,9 +36,6 @@ EFFORTS = {
     for effort in (
         BEST,
         Effort("balanced", recode=False, lively_bits=3.0),
-        Effort(
-            "fast", recode=False, project=False, lively_bits=20.0, split=False, taken=3,
-            background_every=4,
-        ),
+        Effort("fast", recode=False, project=False, lively_bits=20.0, split=False, taken=3, background_every=4),
     )
-}  # fmt: skip
+}
