@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.codec.blocks import Offsets, PaddedPositions, Positions, around, sum_around
-from pipeline.codec.native import compiled
+from pipeline.codec.native import compiled, on_host
 from pipeline.codec.nets import LATENT
 
 Floats = npt.NDArray[np.float32]
@@ -193,7 +193,7 @@ class IndexNet(nn.Module):
 
     def forward(self, shared: Tensor, symbols: Tensor, step: Step) -> Tensor:
         """-> (rows of the step, channels of the step) float32 holding integers."""
-        if _compiles(symbols):
+        if on_host(symbols):
             inputs = symbols.new_empty(
                 len(step.neighbours), shared.shape[1] + (step.end if step.phase else 2 * step.start)
             )
@@ -225,7 +225,7 @@ class MeanNet(nn.Module):
     def forward(self, latent: Tensor, scale: Tensor, step: Step) -> Tensor:
         """`latent` (N,96) decoded so far, in steps; `scale` (N,1), or (1,1) for all: the step in grey levels / 16 ->
         mean in steps."""
-        if _compiles(latent) and len(scale) == 1:
+        if on_host(latent) and len(scale) == 1:
             context = latent.new_empty(len(step.neighbours), _FIRST * step.neighbours.shape[1] + step.start)
             _mean_inputs(
                 latent.numpy(), step.neighbours.numpy(), step.which, scale.numpy(), step.start, context.numpy()
@@ -241,11 +241,6 @@ class MeanNet(nn.Module):
     def _of(self, context: Tensor, step: Step) -> Tensor:
         mean: Tensor = self.last[step.number](F.gelu(self.first[step.number](context)))
         return mean
-
-
-def _compiles(values: Tensor) -> bool:
-    """Whether compiled loops may gather what is around: on the host, and not in training."""
-    return values.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 @compiled

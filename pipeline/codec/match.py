@@ -181,17 +181,10 @@ def _error(
             for j in range(size):
                 d = np.int32(current[top + i, left + j]) - np.int32(area[i, j])
                 total = np.int32(total + d * d)
-    elif size == 16:
-        for i in range(16):
-            line = np.int32(0)  # the compiler makes vectors of 32 bits only where all sums have them
-            for j in range(16):
-                d = np.int32(np.int32(current[top + i, left + j]) - np.int32(reference[y + i, x + j]))
-                line = np.int32(line + np.int32(d * d))
-            total = np.int32(total + line)
     else:
-        for i in range(8):
-            line = np.int32(0)
-            for j in range(8):
+        for i in range(size):
+            line = np.int32(0)  # the compiler makes vectors of 32 bits only where all sums have them
+            for j in range(size):
                 d = np.int32(np.int32(current[top + i, left + j]) - np.int32(reference[y + i, x + j]))
                 line = np.int32(line + np.int32(d * d))
             total = np.int32(total + line)

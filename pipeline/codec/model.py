@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.codec.blocks import Positions, weighted
 from pipeline.codec.entropy import RING, SIDE, IndexNet, IntegerLinear, MeanNet, Step, logistic_bits, steps, table_scale
-from pipeline.codec.native import compiled
+from pipeline.codec.native import compiled, on_host
 from pipeline.codec.nets import Analysis, Enhancement, Synthesis, step_size
 
 Floats = npt.NDArray[np.float32]
@@ -179,7 +179,7 @@ def saving(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Ten
 
     `residual` (N,96), its principal components `basis`, `step` (N,) of the quantiser, `weight` (N,) of the error.
     """
-    if residual.device.type == "cpu" and not torch.is_grad_enabled():
+    if on_host(residual):
         found = torch.empty(len(residual))
         parts = (residual @ weighted(basis).T).float()
         _savings(parts.numpy(), step.numpy(), (LAMBDA * weight).numpy(), found.numpy())

@@ -121,18 +121,24 @@ def fetch_block(
     """`fetch` of one position from planes (H,W), to `found` (96,). `area` (15,15), `small` (7,7) and `lines` (15,8) are
     scratch."""
     if dy == 0 and dx == 0:
-        for i in range(8):
-            for j in range(8):
-                found[8 * i + j] = y[8 * row + i, 8 * col + j]
-        for i in range(4):
-            for j in range(4):
-                found[64 + 4 * i + j] = u[4 * row + i, 4 * col + j]
-                found[80 + 4 * i + j] = v[4 * row + i, 4 * col + j]
+        copy_block(y, u, v, row, col, found)
         return
     _luma_block(y, 8 * row + (dy >> 2), 8 * col + (dx >> 2), _LUMA[dy & 3], _LUMA[dx & 3], area, lines, found)
     top, left, down, across = 4 * row + (dy >> 3), 4 * col + (dx >> 3), _CHROMA[dy & 7], _CHROMA[dx & 7]
     _chroma_block(u, top, left, down, across, small, lines, found[64:80])
     _chroma_block(v, top, left, down, across, small, lines, found[80:])
+
+
+@compiled
+def copy_block(y: Bytes, u: Bytes, v: Bytes, row: int, col: int, found: Floats) -> None:
+    """One position of planes (H,W) as it is, to `found` (96,)."""
+    for i in range(8):
+        for j in range(8):
+            found[8 * i + j] = y[8 * row + i, 8 * col + j]
+    for i in range(4):
+        for j in range(4):
+            found[64 + 4 * i + j] = u[4 * row + i, 4 * col + j]
+            found[80 + 4 * i + j] = v[4 * row + i, 4 * col + j]
 
 
 @compiled

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 import numba
+import torch
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,12 @@ def compiled(function: _F) -> _F:
     # Numba lets a full disk, or a file that a power cut left half written, end the call.
     kept._cache._guard_against_spurious_io_errors = lambda: _guarded(kept._cache)
     return cast(_F, kept)
+
+
+def on_host(values: torch.Tensor) -> bool:
+    """Whether compiled loops, and questions that a GPU would have to be waited for, may look at values: not in
+    training, which is the same on every device."""
+    return values.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.codec.blocks import SAMPLES, Positions, around, unweighted, weighted
+from pipeline.codec.native import on_host
 
 LATENT = SAMPLES
 QUALITIES = 64  # integer quality steps, 12 to the octave
@@ -133,8 +134,7 @@ class RegionAttention(nn.Module):
 def _is_even(importance: Tensor) -> bool:
     """Whether it is one picture's and the same everywhere. Not asked in training, and not of a GPU, which would have to
     be waited for."""
-    asked = len(importance) == 1 and importance.device.type == "cpu" and not torch.is_grad_enabled()
-    return asked and bool((importance == importance[:, :1, :1]).all())
+    return len(importance) == 1 and on_host(importance) and bool((importance == importance[:, :1, :1]).all())
 
 
 class FrequencySpatialAttention(nn.Module):

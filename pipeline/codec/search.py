@@ -20,7 +20,7 @@ from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.match import Matches, match
 from pipeline.codec.model import LAMBDA, LEAST_BITS, error_and_saving, loss_weight
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
-from pipeline.codec.motion import fetch_block
+from pipeline.codec.motion import copy_block, fetch_block
 from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment
@@ -243,14 +243,7 @@ def _load(picture: HostPlanes, row: int, col: int, scratch: _Scratch) -> None:
     luma, u, v = picture
     for k in range(4):
         scratch.known[k] = 0
-        block, r, c = scratch.block[k], 2 * row + k // 2, 2 * col + k % 2
-        for i in range(8):
-            for j in range(8):
-                block[8 * i + j] = luma[8 * r + i, 8 * c + j]
-        for i in range(4):
-            for j in range(4):
-                block[64 + 4 * i + j] = u[4 * r + i, 4 * c + j]
-                block[80 + 4 * i + j] = v[4 * r + i, 4 * c + j]
+        copy_block(luma, u, v, 2 * row + k // 2, 2 * col + k % 2, scratch.block[k])
 
 
 @compiled

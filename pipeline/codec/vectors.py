@@ -19,7 +19,7 @@ from pipeline.codec.native import compiled
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import PHASES, phase_grid
-from pipeline.codec.tables import FIRST_ACROSS, FIRST_DOWN, FIRST_TAKEN, LENGTHS, SPREADS, TAKEN, Tables, symbol_cost
+from pipeline.codec.tables import FIRST_ACROSS, FIRST_DOWN, FIRST_TAKEN, LENGTHS, SPREADS, TAKEN, symbol_cost
 from pipeline.errors import StreamError
 
 Ints = npt.NDArray[np.int64]
@@ -86,23 +86,6 @@ class Guesses:
         same = (self.vectors == vectors[:, None]).all(-1) & (np.arange(TAKEN) < self.count[:, None])
         return np.where(same.any(1), same.argmax(1), TAKEN)
 
-    def bits(self, tables: Tables, vectors: Ints) -> Floats:
-        """What `code` takes for each of n vectors."""
-        place, bits = self.place(vectors), np.zeros(len(vectors))
-        some = self.count > 0
-        bits[some] = tables.costs(self.taken[some], place[some])
-        new = place == TAKEN
-        down, across = (vectors - self.middle)[new].T
-        bits[new] += tables.costs(self.down[new], down) + tables.costs(self.across[new] + _length(down), across)
-        return bits
-
-    def select(self, which: Ints) -> Guesses:
-        """Those of some of the n, with repetition."""
-        return Guesses(
-            self.vectors[which], self.count[which], self.middle[which], self.taken[which], self.down[which],
-            self.across[which],
-        )  # fmt: skip
-
 
 def _room(n: int) -> tuple[Ints, Ints]:
     """For what `guess` finds of n vectors."""
@@ -155,15 +138,20 @@ def guess(candidates: Ints, there: Mask, kind: int | np.int64, vectors: Ints, fa
             total = ordered[(real - 1) // 2] + ordered[real // 2]
             facts[1 + axis] = total // 2 if total > 0 else -(-total // 2)
             wide = max(wide, ordered[real - 1] - ordered[0])
-    spread = _ALONE
-    if real:
-        spread = 0
-        while spread < len(_SPREAD_EDGES) and wide >= _SPREAD_EDGES[spread]:
-            spread += 1
+    spread = _reached(_SPREAD_EDGES, wide) if real else _ALONE
     facts[0] = count
     facts[3] = FIRST_TAKEN + (kind * TAKEN + max(count - 1, 0)) * TAKEN + most - 1
     facts[4] = FIRST_DOWN + kind * SPREADS + spread
     facts[5] = FIRST_ACROSS + (kind * SPREADS + spread) * LENGTHS
+
+
+@compiled
+def _reached(edges: Ints, value: int) -> int:
+    """How many of some ascending edges a value reaches."""
+    count = 0
+    while count < len(edges) and value >= edges[count]:
+        count += 1
+    return count
 
 
 @compiled
@@ -176,11 +164,9 @@ def vector_bits(edges: Ints, costs: Floats, vectors: Ints, facts: Ints, y: int, 
     if count:
         bits = symbol_cost(edges, costs, facts[3], place if place < count else TAKEN)
     if place == count:
-        down, length = y - facts[1], 0
-        while length < len(_LENGTH_EDGES) and abs(down) >= _LENGTH_EDGES[length]:
-            length += 1
+        down = y - facts[1]
         bits += symbol_cost(edges, costs, facts[4], down)
-        bits += symbol_cost(edges, costs, facts[5] + length, x - facts[2])
+        bits += symbol_cost(edges, costs, facts[5] + _reached(_LENGTH_EDGES, abs(down)), x - facts[2])
     return bits
 
 

@@ -62,10 +62,17 @@ def test_prices_are_what_the_coder_takes():
         bits += modes.bits(phase)[np.arange(len(here)), mode].sum()
         moving = here[mode == MOVED]
         row, col = vectors.places[moving].T
-        bits += field.guesses(phase, row, col).bits(TABLES, vectors.vector[moving, 0]).sum()
+        bits += bits_of(field.guesses(phase, row, col), vectors.vector[moving, 0]).sum()
         modes.holds(phase, mode)
         field.holds(row, col, vectors.vector[moving, 0])
     assert bits == pytest.approx(TABLES.bits(*writer.collected()))
+
+
+def bits_of(found: Guesses, wanted: np.ndarray) -> np.ndarray:
+    """What `vector_bits` says of n vectors."""
+    facts = np.column_stack((found.count, found.middle, found.taken, found.down, found.across))
+    each = zip(found.vectors, facts, wanted.tolist(), strict=True)
+    return np.array([vector_bits(*TABLES.prices, vectors, fact, *vector) for vectors, fact, vector in each])
 
 
 def guesses(*vectors: tuple[int, int], last: tuple[int, int] | None = None, kind: int = 0) -> Guesses:
@@ -112,15 +119,18 @@ def test_the_last_candidate_can_be_taken_but_is_no_middle():
     assert found.down.tolist() == [FIRST_DOWN + 2 * SPREADS]
 
 
-def test_one_vector_costs_what_many_do():
+def test_a_vector_costs_what_coding_it_takes():
     """Those that can be taken, near ones, far ones, and with nothing to guess from."""
     for found in (guesses((3, 4), (3, 4), (-8, 0), last=(0, 0)), guesses(kind=2)):
         for vector in ((3, 4), (-8, 0), (0, 0), (5, 9), (-500, 511)):
-            one = vector_bits(
-                *TABLES.prices, found.vectors[0], np.array((found.count[0], *found.middle[0], found.taken[0],
-                found.down[0], found.across[0])), *vector,
-            )  # fmt: skip
-            assert one == pytest.approx(found.bits(TABLES, np.array([vector]))[0])
+            writer = SymbolWriter(TABLES)
+
+            def code(rows, symbols, writer=writer):
+                writer.add(rows, symbols)
+                return symbols
+
+            found.code(code, np.array([vector]))
+            assert bits_of(found, np.array([vector]))[0] == pytest.approx(TABLES.bits(*writer.collected()))
 
 
 def read_one(first: tuple[int, int], taken: int | None = None) -> Vectors:
