@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 from bisect import bisect_right
+from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +89,10 @@ class Weights:
 class Rans:
     """The entropy-coded stream."""
 
-    def __init__(self, weights: Weights, data: bytes, zeros: int) -> None:
+    def __init__(self, tables: list[tuple[list[int], int]], data: bytes, zeros: int) -> None:
         data = data[: 8 - zeros] + bytes(zeros) + data[8 - zeros :]
-        self.tables = weights.tables
+        self.tables = tables
+        self.seen: dict[int, Counter[int]] = {}  # of each table: how often each of its symbols
         self.x = int.from_bytes(data[:8], "little")
         assert 1 << 31 <= self.x < 1 << 63
         assert len(data) % 4 == 0
@@ -111,6 +114,7 @@ class Rans:
         s = bisect_right(counts, low) - 1
         self.x = (counts[s + 1] - counts[s]) * (self.x >> 16) + low - counts[s]
         self._fill()
+        self.seen.setdefault(row, Counter())[s] += 1
         escape = len(counts) - 2
         if s != escape:
             return s + offset
@@ -144,8 +148,23 @@ class Layer:
 
     def reset(self, plate: list[np.ndarray]) -> None:
         self.plate, self.plane = plate, [p.copy() for p in plate]
+        self.tables = list(self.w.tables)
+        self.counts: dict[int, list[int]] = {}
         self.age = 0
         self.before = Before(self.shape)
+
+    def learn(self, seen: dict[int, Counter[int]]) -> None:
+        """Tables follow what was coded with them since the key frame."""
+        for row, found in seen.items():
+            begun, offset = self.w.tables[row]
+            n = len(begun) - 1
+            k = [old + found[s] for s, old in enumerate(self.counts.get(row, [0] * n))]
+            while sum(k) > 4096:
+                k = [count // 2 for count in k]
+            whole = 65536 * (64 + sum(k))
+            share = [1 + (64 * (begun[s + 1] - begun[s]) + 65536 * k[s]) * (65536 - n) // whole for s in range(n)]
+            share[share.index(max(share))] += 65536 - sum(share)
+            self.counts[row], self.tables[row] = k, ([0, *accumulate(share)], offset)
 
     def skip(self) -> None:
         """An empty payload."""
@@ -156,7 +175,7 @@ class Layer:
     def decode(self, payload: bytes) -> int:
         """One payload; returns the checksum of what it holds."""
         flags, q = payload[0], payload[1]
-        rans = Rans(self.w, payload[4 if self.kind == "plate" else 2 :], flags >> 1 & 7)
+        rans = Rans(self.tables, payload[4 if self.kind == "plate" else 2 :], flags >> 1 & 7)
         side = Side(self.w.arrays, rans, self.number, q, self.age, self.before)
         if self.kind == "plate":
             marked = side.map()
@@ -176,6 +195,7 @@ class Layer:
             check += np.packbits(flags_now[cells.repeat(2, 0).repeat(2, 1)]).tobytes()
         symbols = self._symbols(rans, flags_now, mode, vector, q)
         rans.finish()
+        self.learn(rans.seen)
         self._paint(cells, flags_now, mode, vector, symbols, q)
         self.before.then(cells, mode, vector[:, :, 0], flags_now, symbols)
         self.age += 1

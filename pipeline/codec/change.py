@@ -6,6 +6,7 @@ Also keeps the clean scene from which the next plate is made.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from pipeline.codec.state import Cells, Planes, cell_tensor, mix
 from pipeline.types import CELL
 
 _BLOCK = 4  # means over 4x4 pixels: noise averages out, edges do not
+_NOISE, _NOISE_MOVING = 4.5, 2.5  # deviations of a block mean's difference that may be noise
+_AROUND = np.ones((3, 3), np.uint8)  # cells
 _SETTLE = 1 / 16  # how fast the clean scene follows a quiet picture
 
 
@@ -47,23 +50,30 @@ class ChangeDetector:
         self._noise = 1.0  # standard deviation of a block mean's difference, grey levels
         self._last: Means | None = None
 
-    def changed(self, picture: Planes, kept: Planes, *, step: float) -> Cells:
+    def changed(self, picture: Planes, kept: Planes, *, step: float, busy: Cells, moving: Cells) -> Cells:
         """Cells (rows, cols) that differ by more than noise and more than the quantiser would hide. Call it once a
-        picture, in order: it learns."""
+        picture, in order: it learns, from cells that are not `busy`. Around those that were `moving`, less is held for
+        noise: where a camera turns or zooms, what is not coded anew is soon wrong."""
         means = _block_means(picture)
         peak = _cell_peak(means, _block_means(kept))
         recent = peak if self._last is None else _cell_peak(means, self._last)
-        # Of the 48 blocks of a quiet cell the largest difference is about 2.5 deviations; the median cell is quiet.
-        self._noise = min(12.0, 0.9 * self._noise + 0.1 * float(recent.median()) / 2.5)
+        if not busy.all():
+            # Of the 48 blocks of a quiet cell the largest difference is about 2.5 deviations; the median cell is quiet.
+            quiet = recent[torch.from_numpy(~busy).to(recent.device)]
+            self._noise = min(12.0, 0.9 * self._noise + 0.1 * float(quiet.median()) / 2.5)
         self._last = means
-        return self._beyond(peak, step)
+        found = self._beyond(peak, step)
+        if moving.any():
+            near = cv2.dilate(moving.view(np.uint8), _AROUND) > 0
+            found |= near & self._beyond(peak, step, _NOISE_MOVING)
+        return found
 
     def differs(self, picture: Planes, other: Planes, *, step: float, slack: float = 1.0) -> Cells:
         """The same of any two pictures, without learning. `slack` times the usual difference is allowed."""
         return self._beyond(_cell_peak(_block_means(picture), _block_means(other)) / slack, step)
 
-    def _beyond(self, peak: Tensor, step: float) -> Cells:
-        found: Cells = (peak > max(4.5 * self._noise, 1.0 + 0.05 * step)).cpu().numpy()
+    def _beyond(self, peak: Tensor, step: float, noise: float = _NOISE) -> Cells:
+        found: Cells = (peak > max(noise * self._noise, 1.0 + 0.05 * step)).cpu().numpy()
         return found
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import HIDDEN, Places, Square, begin, choose, steps_of
-from pipeline.codec.tables import Tables
+from pipeline.codec.tables import CodingTables
 from pipeline.errors import StreamError
 
 Cells = npt.NDArray[np.bool_]
@@ -36,7 +36,14 @@ class Scored:
     of those that are known before."""
 
     def __init__(
-        self, tables: Tables, name: str, first: int, places: Places, planes: Bytes, squares: Squares, shared: Bytes
+        self,
+        tables: CodingTables,
+        name: str,
+        first: int,
+        places: Places,
+        planes: Bytes,
+        squares: Squares,
+        shared: Bytes,
     ) -> None:
         """`first`: the table of level 0 of the first decision. `planes` as of `places`, one for each of the `squares`;
         `shared` (k,): what all places see."""

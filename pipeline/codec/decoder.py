@@ -43,7 +43,9 @@ class Decoder:
         brain = brain or weights.load(info.fingerprint, choose_device(device))
         self._brain = replace(brain, whole=whole, threads=torch.get_num_threads())
         self._geometry = Geometry(info.height, info.width)
-        self._layers = tuple(LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
+        self._layers = tuple(
+            LayerState(layer, self._geometry, self._brain.device, self._brain.tables) for layer in Layer
+        )
         self._most_plates = plates
         self._plates: OrderedDict[bytes, tuple[Planes, Cells]] = OrderedDict()  # coded -> decoded, the latest last
         self._plate: Planes | None = None

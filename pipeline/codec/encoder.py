@@ -14,6 +14,7 @@ from pipeline.codec.brain import Brain
 from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource
 from pipeline.codec.effort import BEST, EFFORTS
 from pipeline.codec.layer import Coded, Job, cells_worth_coding, encode_layer
+from pipeline.codec.modes import is_moving
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.plate import encode_plate
 from pipeline.codec.rate import BackgroundBalance, RateControl
@@ -101,10 +102,12 @@ class Encoder:
         self._geometry = Geometry(height, width)
         self._gop_us, self._segment_us = gop_us, segment_us
         self._rate = RateControl(quality_step(quality), bitrate_bps, gop_s=gop_us / 1e6, segment_s=segment_us / 1e6)
-        self._foreground, self._background = (LayerState(layer, self._geometry, self._brain.device) for layer in Layer)
+        self._foreground, self._background = (
+            LayerState(layer, self._geometry, self._brain.device, self._brain.tables) for layer in Layer
+        )
         self._balance = BackgroundBalance(self.tuning.background_slack_db)
         self._frames = 0
-        self._search = MotionSearch(self._brain.tables, self._brain.nets.analysis_of("foreground").basis)
+        self._search = MotionSearch(self._brain.nets.analysis_of("foreground").basis)
         self._change = ChangeDetector()
         self.effort = effort
         self._scene: CleanScene | None = None
@@ -222,7 +225,10 @@ class Encoder:
         importance = np.full(busy.shape, self._balance.importance, np.float32)
         changed = np.zeros_like(busy)
         if due or uncovered.any():  # else what changes now is seen, and coded, with the next
-            changed = self._change.changed(picture, segment.kept.planes, step=self._step(q)) & ~busy
+            moving = is_moving(state.past.mode)
+            changed = (
+                self._change.changed(picture, segment.kept.planes, step=self._step(q), busy=busy, moving=moving) & ~busy
+            )
             scene.update(picture, busy=busy, changed=changed)
             if not due:  # what an object leaves behind may never have been seen
                 changed &= uncovered

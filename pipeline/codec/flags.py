@@ -21,7 +21,7 @@ from pipeline.codec.native import compiled
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import HERE, LEVELS, Places, Square
-from pipeline.codec.tables import FIRST_FLAG, Tables
+from pipeline.codec.tables import FIRST_FLAG, CodingTables
 
 _CELLS_AROUND = Square(reach=1, step=2, centre=False)
 _SQUARES = (
@@ -53,7 +53,7 @@ def read_flags(reader: SymbolReader, moment: Moment, cells: Cells, vectors: Vect
     return code_bits(scored, now, reading(reader))
 
 
-def _scored(tables: Tables, moment: Moment, cells: Cells, vectors: Vectors, past: Past) -> tuple[Scored, Bytes]:
+def _scored(tables: CodingTables, moment: Moment, cells: Cells, vectors: Vectors, past: Past) -> tuple[Scored, Bytes]:
     """The score, and the plane that its decisions fill (2R,2C)."""
     places = Places(cells.repeat(2, 0).repeat(2, 1))
     planes, within = places.planes(_PLANES)

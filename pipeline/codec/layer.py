@@ -149,17 +149,18 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
         latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q, project=effort.project)
         tried = attempt(chosen, coded, latent)
     if effort.recode:
-        paid = tried.paid(brain.tables, source[chosen], pictures[chosen], importance[chosen], job.q)
+        paid = tried.paid(state.tables, source[chosen], pictures[chosen], importance[chosen], job.q)
         if not bool(paid.all()):
             chosen = chosen.masked_scatter(chosen, paid)
             coded = at.select(chosen)
             with brain.sharing(len(coded)):
                 tried = attempt(chosen, coded, latent[paid])
-    writer = SymbolWriter(brain.tables, brain.counts)
+    writer = SymbolWriter(state.tables, brain.counts)
     flags = _write_side(writer, state, job, window, coded)
     writer.add(tried.rows, tried.coded)
     symbols, pictures[chosen] = tried.symbols, tried.pictures
     payload = close_payload(brain, writer, flags, job.q)
+    state.tables.learn(*writer.collected())
     mode, vector = job.vectors.mode, job.vectors.vector
     state.commit(job.cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=mode, vector=vector)
     return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols))
@@ -230,7 +231,7 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     """Decode one inter layer into the state; returns the checksum of what was found. Raises StreamError."""
     flags, q, data = open_payload(payload)
     past, moment = state.past, Moment(state.layer, q, state.age)
-    reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=past.cells.size * (4 * SAMPLES + MOST_SIDE))
+    reader = SymbolReader(state.tables, data, flags >> 1 & 7, most=past.cells.size * (4 * SAMPLES + MOST_SIDE))
     cells = past.cells if flags & _SAME_MAP else read_map(reader, moment, past)
     if not cells.any():
         raise StreamError("a layer codes no cell")
@@ -248,6 +249,7 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     with brain.sharing(len(coded)):
         symbols = read_symbols(brain, kind, coded, before, modes.select(chosen), q, reader)
         reader.finish()
+        state.tables.learn(*reader.collected())
         pictures[chosen] = synthesise(brain, kind, coded, symbols, pictures[chosen], q)
     state.commit(
         cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=vectors.mode, vector=vectors.vector

@@ -19,7 +19,7 @@ from pipeline.codec.modes import is_moving
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import LEVELS, Places, Square
-from pipeline.codec.tables import FIRST_MAP, Tables
+from pipeline.codec.tables import FIRST_MAP, CodingTables
 
 _SQUARES = (
     (Square(reach=2, centre=False),),  # the map so far
@@ -39,7 +39,7 @@ def read_map(reader: SymbolReader, moment: Moment, past: Past) -> Cells:
     return code_bits(scored, now, reading(reader))
 
 
-def _scored(tables: Tables, moment: Moment, past: Past) -> tuple[Scored, Bytes]:
+def _scored(tables: CodingTables, moment: Moment, past: Past) -> tuple[Scored, Bytes]:
     """The score, and the plane that its decisions fill (R,C)."""
     places = Places.everywhere(past.shape)
     planes, within = places.planes(6)

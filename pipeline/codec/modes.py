@@ -23,7 +23,7 @@ from pipeline.codec.native import compiled
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import AROUND, HERE, LEVELS, PHASES, Places, Square
-from pipeline.codec.tables import DECISIONS, FIRST_MODE, Tables, symbol_cost
+from pipeline.codec.tables import DECISIONS, FIRST_MODE, CodingTables, symbol_cost
 
 STILL, MOVED, PLATE, SPLIT = range(4)
 # Of each mode the decisions still? moved? split?, -1 where not asked.
@@ -71,7 +71,7 @@ class Vectors:
 class ModeField:
     """The modes of a layer's cells, phase by phase: first `rows` or `bits` of one, then what it `holds`."""
 
-    def __init__(self, tables: Tables, moment: Moment, cells: Cells, past: Past) -> None:
+    def __init__(self, tables: CodingTables, moment: Moment, cells: Cells, past: Past) -> None:
         self.places, self._tables = Places(cells), tables
         self._planes, within = self.places.planes(_PLANES)
         _fill(within[_NOW:], cells, past)
@@ -106,7 +106,7 @@ class ModeField:
 
 @compiled
 def _mode_bits(edges: Ints, costs: npt.NDArray[np.float64], rows: Ints, bits: npt.NDArray[np.float64]) -> None:
-    """What each mode takes, (n,4), of which `rows` (n,3) are the tables; the first two are `Tables.prices`."""
+    """What each mode takes, (n,4), of which `rows` (n,3) are the tables; the first two are `CodingTables.prices`."""
     for n in range(len(rows)):
         not_still = symbol_cost(edges, costs, rows[n, 0], _NO)
         moving = not_still + symbol_cost(edges, costs, rows[n, 1], _YES)

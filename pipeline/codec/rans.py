@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.codec import ans
-from pipeline.codec.tables import Bytes, Counts, Tables
+from pipeline.codec.tables import Bytes, CodingTables, Counts
 from pipeline.errors import StreamError
 
 STATE_BYTES = 8
@@ -38,16 +38,14 @@ Ints = npt.NDArray[np.int64]
 class SymbolWriter:
     """Collects symbols with the tables that code them; `finish` makes the bytes."""
 
-    def __init__(self, tables: Tables, counts: Counts | None = None) -> None:
+    def __init__(self, tables: CodingTables, counts: Counts | None = None) -> None:
         """`counts`: takes note of what scores decide."""
         self.tables, self._counts = tables, counts
-        self._rows: list[Ints] = []
-        self._symbols: list[Ints] = []
+        self._coded: list[tuple[Ints, Ints]] = []
 
     def add(self, rows: Ints, symbols: Ints) -> None:
         """Arrays of one shape."""
-        self._rows.append(rows.ravel())
-        self._symbols.append(symbols.ravel())
+        self._coded.append((rows.ravel(), symbols.ravel()))
 
     def note(self, name: str, layer: int, inputs: Callable[[], Bytes], decided: Ints) -> None:
         """What a score saw, (n,F), where it decided so (n,K): 0 or 1, -1 where not asked."""
@@ -57,9 +55,7 @@ class SymbolWriter:
 
     def collected(self) -> tuple[Ints, Ints]:
         """(rows, symbols) so far."""
-        if not self._rows:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return np.concatenate(self._rows), np.concatenate(self._symbols)
+        return _joined(self._coded)
 
     def finish(self) -> tuple[bytes, int]:
         """(bytes, how many zero bytes of the state were left out)."""
@@ -86,7 +82,7 @@ def _without_zeros(stream: bytes) -> tuple[bytes, int]:
     return state + stream[STATE_BYTES:], STATE_BYTES - len(state)
 
 
-def _encode_few(tables: Tables, rows: list[int], symbols: list[int]) -> bytes:
+def _encode_few(tables: CodingTables, rows: list[int], symbols: list[int]) -> bytes:
     """What CompressAI's encoder would return, for any number of symbols but slowly."""
     parts: list[tuple[int, int]] = []  # (start, frequency) of 65536; frequency 0: four bits as they are
     for row, symbol in zip(rows, symbols, strict=True):
@@ -110,7 +106,7 @@ def _encode_few(tables: Tables, rows: list[int], symbols: list[int]) -> bytes:
 class SymbolReader:
     """Reads symbols back, in the order and with the tables of the writer."""
 
-    def __init__(self, tables: Tables, data: bytes, zeros: int, *, most: int) -> None:
+    def __init__(self, tables: CodingTables, data: bytes, zeros: int, *, most: int) -> None:
         """`most`: upper bound of symbols that will be asked for. Raises StreamError for what no writer makes."""
         head = STATE_BYTES - zeros
         if zeros > MAX_ZEROS or len(data) < head or (len(data) - head) % 4:
@@ -125,7 +121,7 @@ class SymbolReader:
         self._decoder = ans.RansDecoder()
         self._decoder.set_stream(whole + bytes(4 * _CHUNK + 16 * len(data) + _SLACK))
         self._read: list[tuple[Ints, Ints]] = []
-        self._count = 0
+        self._settled = self._count = 0
 
     def read(self, rows: Ints) -> Ints:
         """One symbol a row, same shape. Raises StreamError when there is not that much."""
@@ -154,11 +150,20 @@ class SymbolReader:
             self._settle()
         return symbols
 
+    def collected(self) -> tuple[Ints, Ints]:
+        """(rows, symbols) so far."""
+        return _joined(self._read)
+
     def _settle(self) -> None:
         """Count the bits of what was read since the last time."""
-        if self._read:
-            rows, symbols = (np.concatenate(parts) for parts in zip(*self._read, strict=True))
-            self._left_bits -= self.tables.bits(rows, symbols)
-            self._read, self._count = [], 0
+        self._left_bits -= self.tables.bits(*_joined(self._read[self._settled :]))
+        self._settled, self._count = len(self._read), 0
         if self._left_bits < -_TOLERANCE_BITS:
             raise StreamError("the entropy-coded data ends before its symbols")
+
+
+def _joined(parts: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+    if not parts:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    rows, symbols = zip(*parts, strict=True)
+    return np.concatenate(rows), np.concatenate(symbols)

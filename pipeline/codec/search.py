@@ -25,7 +25,7 @@ from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment
 from pipeline.codec.state import LayerState, Planes
-from pipeline.codec.tables import TAKEN, Tables
+from pipeline.codec.tables import TAKEN
 from pipeline.codec.vectors import FACTS, VectorField, first_guess, inner_guess, vector_bits
 
 Ints = npt.NDArray[np.int64]
@@ -84,7 +84,6 @@ class _Scratch(NamedTuple):
 class MotionSearch:
     """`basis` (96,96): the principal components in which a residual is priced."""
 
-    tables: Tables
     basis: Tensor
 
     def choose(
@@ -120,12 +119,12 @@ class MotionSearch:
         else:
             matches = Matches.none(len(places))
         moment = Moment(state.layer, q, state.age)
-        modes, field = ModeField(self.tables, moment, cells, past), VectorField(moment, past)
+        modes, field = ModeField(state.tables, moment, cells, past), VectorField(moment, past)
         of_cells, number, scratch = lively[cells], np.cumsum(lively[cells]) - 1, _scratch()
         for phase, everyone in enumerate(modes.places.here):
             here = everyone[of_cells[everyone]]
             if len(here):
-                which, (edges, costs) = number[here], self.tables.prices
+                which, (edges, costs) = number[here], state.tables.prices
                 rules = _Rules(
                     edges, costs, int(state.layer), phase, field.vector, field.known, past.vector, field.moved
                 )

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.codec.adaptive import AdaptiveTables
 from pipeline.codec.blocks import SAMPLES, Positions, put_blocks
 from pipeline.codec.past import Past
+from pipeline.codec.tables import Tables
 from pipeline.types import CELL, Frame, Layer, cell_grid
 
 Planes = tuple[Tensor, Tensor, Tensor]
@@ -118,16 +120,18 @@ def mix(cells: Tensor, chosen: Planes, other: Planes) -> Planes:
 
 
 class LayerState:
-    """One layer: its plane, and what the last frame coded where."""
+    """One layer: its plane, what the last frame coded where, and the tables that code it, of which `tables` are the
+    beginning."""
 
-    def __init__(self, layer: Layer, geometry: Geometry, device: torch.device) -> None:
-        self.layer, self.geometry, self.device = layer, geometry, device
+    def __init__(self, layer: Layer, geometry: Geometry, device: torch.device, tables: Tables) -> None:
+        self.layer, self.geometry, self.device, self._begin = layer, geometry, device, tables
         self.reset(grey(geometry, device))
 
     def reset(self, plate: Planes) -> None:
         """A key frame: the plane is the plate, and nothing was coded before."""
         rows, cols = self.geometry.cells
         self.plane: Planes = plate
+        self.tables = AdaptiveTables(self._begin)
         self.past = Past.none((rows, cols))
         self.symbols = torch.zeros(0, SAMPLES, device=self.device)  # where the last frame's flags are set, in order
         self.age = 0

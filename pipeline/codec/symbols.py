@@ -19,7 +19,7 @@ from pipeline.codec.model import LAMBDA, Kind, Modes, loss_weight, quantise, sid
 from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.rans import SymbolReader
-from pipeline.codec.tables import Tables
+from pipeline.codec.tables import CodingTables
 from pipeline.errors import StreamError
 
 SYMBOL_LIMIT = 2047
@@ -46,7 +46,7 @@ class Attempt:
     rows: Ints
     coded: Ints
 
-    def paid(self, tables: Tables, source: Tensor, prediction: Tensor, importance: Tensor, q: int) -> Tensor:
+    def paid(self, tables: CodingTables, source: Tensor, prediction: Tensor, importance: Tensor, q: int) -> Tensor:
         """(N,) bool: whether the error that the symbols of a position removed is worth their bits; all of them, when
         little would be won without those that are not. `source` and `prediction` (N,96) grey levels; `importance`
         (N,)."""

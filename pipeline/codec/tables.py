@@ -63,16 +63,45 @@ def initial_scores() -> dict[str, Score]:
     return {name: Score.initial(inputs, first) for name, (inputs, first) in SCORES.items()}
 
 
+class CodingTables:
+    """What symbols are coded with. `rows` cumulative counts; symbol s of row r is coded as s - offsets[r]. `scores`: of
+    maps, modes and flags."""
+
+    __slots__ = ()
+    rows: list[list[int]]
+    sizes: list[int]
+    offsets: list[int]
+    scores: dict[str, Score]
+    _edges: npt.NDArray[np.int64]
+    _costs: Floats
+
+    def bits(self, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> float:
+        """How many bits these symbols take with these tables, both (n,)."""
+        return float(self.costs(rows, symbols).sum())
+
+    def costs(self, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> Floats:
+        """The same of each symbol, (n,)."""
+        found = np.empty(len(rows))
+        _find_costs(*self.prices, rows, symbols, found)
+        return found
+
+    @property
+    def prices(self) -> tuple[npt.NDArray[np.int64], Floats]:
+        """What `symbol_cost` takes."""
+        return self._edges, self._costs
+
+
 @dataclass(frozen=True, slots=True)
-class Tables:
-    """`rows` cumulative counts; symbol s of row r is coded as s - offsets[r]. `scores`: of maps, modes and flags."""
+class Tables(CodingTables):
+    """Tables as they ship with the weights."""
 
     rows: list[list[int]]
     sizes: list[int] = field(init=False)
     offsets: list[int]
     scores: dict[str, Score] = field(default_factory=initial_scores)
     _edges: npt.NDArray[np.int64] = field(init=False)  # (3,rows): where its costs begin, its offset, its escape
-    _costs: Floats = field(init=False)  # bits, table after table
+    shares: npt.NDArray[np.int64] = field(init=False)  # of 65536, table after table
+    _costs: Floats = field(init=False)  # bits, likewise
 
     def __post_init__(self) -> None:
         if len(self.rows) != ROWS or len(self.offsets) != ROWS:
@@ -85,22 +114,8 @@ class Tables:
         starts = np.cumsum([0, *(size - 1 for size in self.sizes[:-1])])
         edges = np.stack((starts, np.asarray(self.offsets), np.asarray(self.sizes) - 2))
         object.__setattr__(self, "_edges", edges.astype(np.int64))
+        object.__setattr__(self, "shares", counts)
         object.__setattr__(self, "_costs", PRECISION - np.log2(counts))
-
-    def bits(self, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> float:
-        """How many bits these symbols take with these tables, both (n,)."""
-        return float(self.costs(rows, symbols).sum())
-
-    def costs(self, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64]) -> Floats:
-        """The same of each symbol, (n,)."""
-        found = np.empty(len(rows))
-        _costs(*self.prices, rows, symbols, found)
-        return found
-
-    @property
-    def prices(self) -> tuple[npt.NDArray[np.int64], Floats]:
-        """What `symbol_cost` takes."""
-        return self._edges, self._costs
 
     def pack(self) -> dict[str, torch.Tensor]:
         """As tensors for the weights file."""
@@ -140,7 +155,7 @@ def symbol_cost(edges: npt.NDArray[np.int64], costs: Floats, row: int, symbol: i
 
 
 @compiled
-def _costs(
+def _find_costs(
     edges: npt.NDArray[np.int64], costs: Floats, rows: npt.NDArray[np.int64], symbols: npt.NDArray[np.int64],
     found: Floats,
 ) -> None:  # fmt: skip

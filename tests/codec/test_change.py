@@ -11,6 +11,7 @@ from tests.codec.clips import frame_of, texture
 
 GEOMETRY = Geometry(64, 96)
 CPU = torch.device("cpu")
+NONE = np.zeros((4, 6), np.bool_)
 
 
 def picture(y: np.ndarray) -> Planes:
@@ -22,15 +23,47 @@ def test_noise_is_not_change():
     wall = texture(64, 96, 1).astype(float)
     detector = ChangeDetector()
     kept = picture(wall + rng.normal(scale=3, size=wall.shape))
-    found = [detector.changed(picture(wall + rng.normal(scale=3, size=wall.shape)), kept, step=10) for _ in range(20)]
+    found = [
+        detector.changed(picture(wall + rng.normal(scale=3, size=wall.shape)), kept, step=10, busy=NONE, moving=NONE)
+        for _ in range(20)
+    ]
     assert np.mean(found[10:]) < 0.02
+
+
+def noisy(detector: ChangeDetector, wall: np.ndarray, rng: np.random.Generator, busy: np.ndarray) -> None:
+    """Twenty pictures of noise, ten times as strong where it is `busy`."""
+    scale = np.where(busy, 30.0, 3.0).repeat(16, 0).repeat(16, 1)
+    for _ in range(20):
+        now = picture(wall + rng.normal(size=wall.shape) * scale)
+        detector.changed(now, now, step=10, busy=busy, moving=NONE)
+
+
+def test_what_moves_under_the_mask_is_not_noise():
+    wall, rng, busy = np.full((64, 96), 128.0), np.random.default_rng(0), np.ones((4, 6), np.bool_)
+    busy[0] = False
+    detectors = ChangeDetector(), ChangeDetector()
+    noisy(detectors[0], wall, rng, busy)
+    noisy(detectors[1], wall, rng, NONE)
+    for detector in detectors:
+        assert detector.changed(picture(wall + 8.0), picture(wall), step=10, busy=busy, moving=NONE).all()
+
+
+def test_less_is_noise_around_what_moved():
+    wall, rng, moving = np.full((64, 96), 128.0), np.random.default_rng(0), NONE.copy()
+    moving[1, 1] = True
+    detector = ChangeDetector()
+    noisy(detector, wall, rng, NONE)
+    found = detector.changed(picture(wall + 3.0), picture(wall), step=10, busy=NONE, moving=moving)
+    expected = NONE.copy()
+    expected[:3, :3] = True
+    assert np.array_equal(found, expected)
 
 
 def test_a_thing_is_change_where_it_is():
     wall = texture(64, 96, 1).astype(float)
     thing = wall.copy()
     thing[16:32, 32:48] = 255 - thing[16:32, 32:48] + 40
-    found = ChangeDetector().changed(picture(thing), picture(wall), step=10)
+    found = ChangeDetector().changed(picture(thing), picture(wall), step=10, busy=NONE, moving=NONE)
     expected = np.zeros((4, 6), np.bool_)
     expected[1, 2] = True
     assert np.array_equal(found, expected)
@@ -39,13 +72,13 @@ def test_a_thing_is_change_where_it_is():
 def test_colour_alone_is_change():
     wall = texture(64, 96, 1)
     a, b = (GEOMETRY.pad(frame_of(wall, 0, tint=t), CPU) for t in (0, 30))
-    assert ChangeDetector().changed(b, a, step=10).all()
+    assert ChangeDetector().changed(b, a, step=10, busy=NONE, moving=NONE).all()
 
 
 def test_a_coarse_step_hides_small_change():
     wall = texture(64, 96, 1, contrast=20)
-    assert ChangeDetector().changed(picture(wall + 6.0), picture(wall), step=4).all()
-    assert not ChangeDetector().changed(picture(wall + 6.0), picture(wall), step=128).any()
+    assert ChangeDetector().changed(picture(wall + 6.0), picture(wall), step=4, busy=NONE, moving=NONE).all()
+    assert not ChangeDetector().changed(picture(wall + 6.0), picture(wall), step=128, busy=NONE, moving=NONE).any()
 
 
 def test_clean_scene_waits_under_things_and_takes_what_is_seen_at_once():

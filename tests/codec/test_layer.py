@@ -21,6 +21,7 @@ from tests.codec.clips import frame_of, small_brain, texture
 
 GEOMETRY = Geometry(67, 101)
 CPU = torch.device("cpu")
+TABLES = initial_tables()
 
 
 def planes(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -53,7 +54,7 @@ def random_job(rng: np.random.Generator, share: float, q: int) -> Job:
 def test_layers_round_trip_over_frames(layer):
     brain, plate = small_brain(), planes(0)
     rng = np.random.default_rng(int(layer))
-    ours, theirs = (LayerState(layer, GEOMETRY, CPU) for _ in range(2))
+    ours, theirs = (LayerState(layer, GEOMETRY, CPU, TABLES) for _ in range(2))
     for state in (ours, theirs):
         state.reset(plate)
     job = random_job(rng, 0.4, 30)
@@ -66,12 +67,15 @@ def test_layers_round_trip_over_frames(layer):
         assert all(torch.equal(a, b) for a, b in zip(ours.plane, theirs.plane, strict=True))
         assert torch.equal(ours.symbols, theirs.symbols)
         assert np.array_equal(ours.past.vector, theirs.past.vector)
+        assert ours.tables.rows == theirs.tables.rows != TABLES.rows
+    ours.reset(plate)
+    assert ours.tables.rows == TABLES.rows, "at a key frame they begin anew"
 
 
 @torch.inference_mode()
 def test_cells_outside_keep_their_samples():
     brain, plate = small_brain(), planes(0)
-    state = LayerState(Layer.BACKGROUND, GEOMETRY, CPU)
+    state = LayerState(Layer.BACKGROUND, GEOMETRY, CPU, TABLES)
     state.reset(plate)
     job = random_job(np.random.default_rng(0), 0.3, 40)
     encode_layer(brain, state, plate, job)
@@ -87,7 +91,7 @@ def test_modes_predict_what_they_say():
     from pipeline.codec.state import Window
 
     plate, plane = planes(0), planes(1)
-    state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU)
+    state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU, TABLES)
     state.reset(plane)
     cells = np.ones(GEOMETRY.cells, np.bool_)
     places = places_of(cells)
@@ -160,14 +164,14 @@ def test_window_does_not_matter():
 @pytest.mark.parametrize("payload", [b"", b"\0", b"\x28\x10\0\0\0\x80", b"\x08\x40\0\0\0\x80", b"\x08\x10"])
 def test_payloads_that_cannot_be(payload):
     """None, half a header, a reserved bit, a quality of 64, no state."""
-    state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU)
+    state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU, TABLES)
     with pytest.raises(StreamError):
         decode_layer(small_brain(), state, planes(0), payload)
 
 
 @torch.inference_mode()
 def test_a_layer_without_cells_is_refused():
-    state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU)
+    state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU, TABLES)
     with pytest.raises(StreamError, match="no cell"):
         decode_layer(small_brain(), state, planes(0), b"\x18\x10\0\0\0\x80")
 
@@ -224,7 +228,7 @@ def test_a_layer_is_not_coded_again_for_little():
 def test_a_layer_where_no_symbol_pays_is_coded():
     """Its cells keep their prediction."""
     brain, plate = small_brain(), planes(0)
-    ours, theirs = (LayerState(Layer.FOREGROUND, GEOMETRY, CPU) for _ in range(2))
+    ours, theirs = (LayerState(Layer.FOREGROUND, GEOMETRY, CPU, TABLES) for _ in range(2))
     for state in (ours, theirs):
         state.reset(plate)
     cells = np.ones(GEOMETRY.cells, np.bool_)

@@ -58,10 +58,10 @@ def choose(now: np.ndarray, before: np.ndarray, plate: np.ndarray, *, move: bool
     """What the search chooses for all cells of a picture, from random nets' principal components."""
     geometry, cpu, cells = Geometry(HEIGHT, WIDTH), torch.device("cpu"), np.ones((ROWS, COLS), np.bool_)
     picture, reference, behind = (geometry.pad(frame_of(luma, 0), cpu) for luma in (now, before, plate))
-    state = LayerState(Layer.FOREGROUND, geometry, cpu)
-    state.reset(reference)
     brain = small_brain()
-    search = MotionSearch(brain.tables, brain.nets.analysis_of("foreground").basis)
+    state = LayerState(Layer.FOREGROUND, geometry, cpu, brain.tables)
+    state.reset(reference)
+    search = MotionSearch(brain.nets.analysis_of("foreground").basis)
     return search.choose(
         picture, state, behind, cells, lively=cells, importance=np.ones(cells.shape, np.float32), q=q, move=move
     )
