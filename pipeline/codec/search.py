@@ -35,7 +35,7 @@ Cells = npt.NDArray[np.bool_]
 HostPlanes = tuple[Bytes, Bytes, Bytes]
 
 _BEFORE = np.int64(0)  # no plate; a plain number would be compiled in
-_PRICED = 16  # vectors that one block is priced with, at most
+_PRICED = 24  # vectors that one block is priced with, at most
 
 
 class _Scene(NamedTuple):
@@ -195,22 +195,11 @@ def _decide(
                         best, least = MOVED, cost
                         _set(vector[n], y, x)
             if split:
-                y, x = own[n, 0, 0], own[n, 0, 1]
-                bits = mode_bits[n, SPLIT] + vector_bits(rules.edges, rules.costs, vectors, facts, y, x)
-                for block in range(1, 4):
-                    if bits < least:
-                        inner_guess(
-                            block, row, col, own[n], rules.vector, rules.known, scratch.candidates, scratch.there,
-                            scratch.inner_vectors, scratch.inner_facts,
-                        )  # fmt: skip
-                        y, x = own[n, block, 0], own[n, block, 1]
-                        bits += vector_bits(rules.edges, rules.costs, scratch.inner_vectors, scratch.inner_facts, y, x)
-                if bits < least:
-                    cost = _priced(scene, scratch, row, col, own[n], _BEFORE, weight[n], bits, least)
-                    if cost < least:
-                        best, least = SPLIT, cost
-                        for block in range(4):
-                            vector[n, block, 0], vector[n, block, 1] = own[n, block, 0], own[n, block, 1]
+                cost = _split(scene, rules, scratch, row, col, own[n], weight[n], mode_bits[n, SPLIT], least, same)
+                if cost < least:
+                    best, least = SPLIT, cost
+                    for block in range(4):
+                        vector[n, block, 0], vector[n, block, 1] = same[block, 0], same[block, 1]
         if best == SPLIT and _alike(vector[n]):
             best = MOVED
         if best == MOVED and vector[n, 0, 0] == 0 and vector[n, 0, 1] == 0:
@@ -219,6 +208,35 @@ def _decide(
         if best in (MOVED, SPLIT):
             rules.vector[row + 2, col + 2, 0], rules.vector[row + 2, col + 2, 1] = vector[n, 0, 0], vector[n, 0, 1]
             rules.known[row + 2, col + 2] = True
+
+
+@compiled
+def _split(
+    scene: _Scene, rules: _Rules, scratch: _Scratch, row: int, col: int, own: Ints, weight: float, bits: float,
+    most: float, vector: Ints,
+) -> float:  # fmt: skip
+    """What a split cell costs, `bits` for its mode included, and to `vector` (4,2) how its blocks move: block by block
+    as `own` (4,2) has it, or as what can be taken. Beyond `most` it may be anything beyond it."""
+    vectors, facts = scratch.vectors, scratch.facts
+    for block in range(4):
+        if block:
+            vectors, facts = scratch.inner_vectors, scratch.inner_facts
+            inner_guess(
+                block, row, col, vector, rules.vector, rules.known, scratch.candidates, scratch.there, vectors, facts
+            )
+        least = np.inf
+        for k in range(-1, facts[0]):
+            y, x = (own[block, 0], own[block, 1]) if k < 0 else (vectors[k, 0], vectors[k, 1])
+            cost = vector_bits(rules.edges, rules.costs, vectors, facts, y, x)
+            if bits + cost < most and cost < least:
+                cost += _block_cost(scene, scratch, block, row, col, y, x, _BEFORE, weight)
+                if cost < least:
+                    least = cost
+                    vector[block, 0], vector[block, 1] = y, x
+        bits += least
+        if bits >= most:
+            break
+    return bits
 
 
 @compiled
@@ -255,15 +273,23 @@ def _priced(
     for k in range(4):
         if bits >= most:
             break
-        y, x, keys, place = vector[k, 0], vector[k, 1], scratch.keys[k], 0
-        while place < scratch.known[k] and (keys[place, 0] != plate or keys[place, 1] != y or keys[place, 2] != x):
-            place += 1
-        if place == scratch.known[k]:
-            keys[place, 0], keys[place, 1], keys[place, 2] = plate, y, x
-            scratch.bits[k, place] = _residual_cost(scene, scratch, k, row, col, y, x, plate, weight)
-            scratch.known[k] += 1
-        bits += scratch.bits[k, place]
+        bits += _block_cost(scene, scratch, k, row, col, vector[k, 0], vector[k, 1], plate, weight)
     return bits
+
+
+@compiled
+def _block_cost(
+    scene: _Scene, scratch: _Scratch, k: int, row: int, col: int, y: int, x: int, plate: int | np.int64, weight: float
+) -> float:
+    """`_residual_cost`, worked out once."""
+    keys, place = scratch.keys[k], 0
+    while place < scratch.known[k] and (keys[place, 0] != plate or keys[place, 1] != y or keys[place, 2] != x):
+        place += 1
+    if place == scratch.known[k]:
+        keys[place, 0], keys[place, 1], keys[place, 2] = plate, y, x
+        scratch.bits[k, place] = _residual_cost(scene, scratch, k, row, col, y, x, plate, weight)
+        scratch.known[k] += 1
+    return float(scratch.bits[k, place])
 
 
 @compiled
