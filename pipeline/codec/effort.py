@@ -16,7 +16,8 @@ class Effort:
     which will pay. `project`: what the synthesis would miss is partly given back to the latents.
 
     Motion is searched in cells where symbols would save more than `lively_bits` in place: for the cell and, with
-    `split`, for each of its blocks; of the neighbours' vectors the first `taken` are tried.
+    `split`, for each of its blocks; of the neighbours' vectors the first `taken` are tried; with `refine` also
+    what takes fewer bits than the cell's best match, and what lies a quarter pixel beside its best vector.
 
     `background_every`: the background is brought up to date in every n-th frame.
     """
@@ -25,6 +26,7 @@ class Effort:
     recode: bool = True
     project: bool = True
     lively_bits: float = 0.0
+    refine: bool = True
     split: bool = True
     taken: int = TAKEN - 1
     background_every: int = 1
@@ -35,7 +37,16 @@ EFFORTS = {
     effort.name: effort
     for effort in (
         BEST,
-        Effort("balanced", recode=False, lively_bits=3.0),
-        Effort("fast", recode=False, project=False, lively_bits=20.0, split=False, taken=3, background_every=4),
+        Effort("balanced", recode=False, lively_bits=3.0, refine=False),
+        Effort(
+            "fast",
+            recode=False,
+            project=False,
+            lively_bits=20.0,
+            refine=False,
+            split=False,
+            taken=3,
+            background_every=4,
+        ),
     )
 }

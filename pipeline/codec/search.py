@@ -20,7 +20,7 @@ from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.match import Matches, match
 from pipeline.codec.model import LAMBDA, LEAST_BITS, error_and_saving, loss_weight
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
-from pipeline.codec.motion import copy_block, fetch_block
+from pipeline.codec.motion import MAX_VECTOR, copy_block, fetch_block
 from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment
@@ -35,7 +35,9 @@ Cells = npt.NDArray[np.bool_]
 HostPlanes = tuple[Bytes, Bytes, Bytes]
 
 _BEFORE = np.int64(0)  # no plate; a plain number would be compiled in
-_PRICED = 24  # vectors that one block is priced with, at most
+_NEW = 3  # see `_candidate`
+_NEAR = np.array(((-1, 0), (1, 0), (0, -1), (0, 1)))
+_PRICED = 40  # vectors that one block is priced with, at most
 
 
 class _Scene(NamedTuple):
@@ -131,7 +133,8 @@ class MotionSearch:
                 mode, vector = np.zeros(len(here), np.int64), np.zeros((len(here), 4, 2), np.int64)
                 _decide(
                     scene, rules, scratch, places[which], weight[which], modes.bits(phase)[of_cells[everyone]],
-                    matches.whole[which], matches.own[which], move, effort.split, effort.taken, mode, vector,
+                    matches.whole[which], matches.own[which], move, effort.refine, effort.split, effort.taken, mode,
+                    vector,
                 )  # fmt: skip
                 vectors.mode[here], vectors.vector[here] = mode, vector
             if len(everyone):
@@ -165,7 +168,7 @@ def _ints(*shape: int) -> Ints:
 @compiled
 def _decide(
     scene: _Scene, rules: _Rules, scratch: _Scratch, places: Ints, weight: Floats, mode_bits: npt.NDArray[np.float64],
-    whole: Ints, own: Ints, move: bool, split: bool, taken: int, mode: Ints, vector: Ints,
+    whole: Ints, own: Ints, move: bool, refine: bool, split: bool, taken: int, mode: Ints, vector: Ints,
 ) -> None:  # fmt: skip
     """The cheapest candidate of each cell of a phase: `mode` (n,) and `vector` (n,4,2). `mode_bits` (n,4)."""
     same = np.empty((4, 2), np.int64)
@@ -185,14 +188,21 @@ def _decide(
                 rules.phase, row, col, rules.kind, rules.vector, rules.known, rules.last, rules.moved,
                 scratch.candidates, scratch.there, vectors, facts,
             )  # fmt: skip
-            for k in range(-1, min(taken, facts[0])):
-                y, x = (whole[n, 0], whole[n, 1]) if k < 0 else (vectors[k, 0], vectors[k, 1])
-                bits = mode_bits[n, MOVED] + vector_bits(rules.edges, rules.costs, vectors, facts, y, x)
-                if bits < least:
-                    _set(same, y, x)
-                    cost = _priced(scene, scratch, row, col, same, _BEFORE, weight[n], bits, least)
+            for k in range(_NEW + min(taken, facts[0])):
+                if 0 < k < _NEW and not refine:
+                    continue
+                y, x = _candidate(k, whole[n], vectors, facts)
+                cost = _moved(scene, rules, scratch, row, col, y, x, weight[n], mode_bits[n, MOVED], least, same)
+                if cost < least:
+                    best, least = MOVED, cost
+                    _set(vector[n], y, x)
+            if refine and best == MOVED:
+                middle_y, middle_x = vector[n, 0, 0], vector[n, 0, 1]
+                for k in range(len(_NEAR)):
+                    y, x = middle_y + _NEAR[k, 0], middle_x + _NEAR[k, 1]
+                    cost = _moved(scene, rules, scratch, row, col, y, x, weight[n], mode_bits[n, MOVED], least, same)
                     if cost < least:
-                        best, least = MOVED, cost
+                        least = cost
                         _set(vector[n], y, x)
             if split:
                 cost = _split(scene, rules, scratch, row, col, own[n], weight[n], mode_bits[n, SPLIT], least, same)
@@ -211,6 +221,36 @@ def _decide(
 
 
 @compiled
+def _candidate(k: int, found: Ints, vectors: Ints, facts: Ints) -> tuple[int, int]:
+    """The k-th way to code a vector: as `found` (2,) by matching; with the first, or the second, component as expected,
+    which takes next to nothing; from _NEW on as those that can be taken."""
+    y, x = found[0], found[1]
+    if k == 1:
+        y = facts[1]
+    elif k == 2:
+        x = facts[2]
+    elif k >= _NEW:
+        y, x = vectors[k - _NEW, 0], vectors[k - _NEW, 1]
+    return y, x
+
+
+@compiled
+def _moved(
+    scene: _Scene, rules: _Rules, scratch: _Scratch, row: int, col: int, y: int, x: int, weight: float, bits: float,
+    most: float, same: Ints,
+) -> float:  # fmt: skip
+    """What a cell costs that moves as one, `bits` for its mode included; beyond `most` it may be anything beyond it.
+    `same` (4,2) is scratch."""
+    if abs(y) > MAX_VECTOR or abs(x) > MAX_VECTOR:
+        return np.inf
+    bits += vector_bits(rules.edges, rules.costs, scratch.vectors, scratch.facts, y, x)
+    if bits < most:
+        _set(same, y, x)
+        bits = _priced(scene, scratch, row, col, same, _BEFORE, weight, bits, most)
+    return bits
+
+
+@compiled
 def _split(
     scene: _Scene, rules: _Rules, scratch: _Scratch, row: int, col: int, own: Ints, weight: float, bits: float,
     most: float, vector: Ints,
@@ -225,8 +265,8 @@ def _split(
                 block, row, col, vector, rules.vector, rules.known, scratch.candidates, scratch.there, vectors, facts
             )
         least = np.inf
-        for k in range(-1, facts[0]):
-            y, x = (own[block, 0], own[block, 1]) if k < 0 else (vectors[k, 0], vectors[k, 1])
+        for k in range(_NEW + facts[0]):
+            y, x = _candidate(k, own[block], vectors, facts)
             cost = vector_bits(rules.edges, rules.costs, vectors, facts, y, x)
             if bits + cost < most and cost < least:
                 cost += _block_cost(scene, scratch, block, row, col, y, x, _BEFORE, weight)
