@@ -16,8 +16,8 @@ class Effort:
     which will pay. `project`: what the synthesis would miss is partly given back to the latents.
 
     Motion is searched in cells where symbols would save more than `lively_bits` in place: for the cell and, with
-    `split`, for each of its blocks; of the neighbours' vectors the first `taken` are tried; with `refine` also
-    what takes fewer bits than the cell's best match, and what lies a quarter pixel beside its best vector.
+    `split`, for each of its blocks; of the neighbours' vectors the first `taken` are tried. With `refine` so are, for
+    the cell, its match with one component as expected, and what lies a quarter pixel beside its best vector.
 
     `background_every`: the background is brought up to date in every n-th frame.
     """

@@ -222,8 +222,8 @@ def _decide(
 
 @compiled
 def _candidate(k: int, found: Ints, vectors: Ints, facts: Ints) -> tuple[int, int]:
-    """The k-th way to code a vector: as `found` (2,) by matching; with the first, or the second, component as expected,
-    which takes next to nothing; from _NEW on as those that can be taken."""
+    """The k-th way to code a vector: as `found` (2,) by matching; the same with the first, or the second, component as
+    expected, which takes next to nothing; from _NEW on as those that can be taken."""
     y, x = found[0], found[1]
     if k == 1:
         y = facts[1]

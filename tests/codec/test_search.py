@@ -11,8 +11,11 @@ from pipeline.codec.match import match
 from pipeline.codec.model import LAMBDA, LEAST_BITS, saving
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, Vectors, places_of
 from pipeline.codec.motion import fetch_by_tensors, window
-from pipeline.codec.search import MotionSearch, _load, _on_host, _priced, _Scene, _scratch
+from pipeline.codec.past import Moment, Past
+from pipeline.codec.search import MotionSearch, _load, _on_host, _priced, _Rules, _Scene, _scratch, _split
 from pipeline.codec.state import Geometry, LayerState
+from pipeline.codec.tables import initial_tables
+from pipeline.codec.vectors import VectorField, first_guess, inner_guess, vector_bits
 from pipeline.types import Layer
 from tests.codec.clips import frame_of, small_brain, texture
 
@@ -130,6 +133,34 @@ def test_a_candidate_costs_what_the_model_says(plate, lively):
     error = LAMBDA * each * (weighted(residual) / step).square().sum(1)
     wanted = error - torch.where(saved > LEAST_BITS, saved, 0.0)
     assert np.allclose(found, 7 + wanted.view(-1, 4).sum(1).numpy(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_split_cell_costs_what_coding_it_takes(seed):
+    rng, geometry, cpu = np.random.default_rng(seed), Geometry(HEIGHT, WIDTH), torch.device("cpu")
+    planes = [geometry.pad(frame_of(texture(HEIGHT, WIDTH, seed + k), 0), cpu) for k in range(3)]
+    scene = _Scene(*(_on_host(p) for p in planes), weighted(torch.eye(96)).T.contiguous().numpy(), 20.0)
+    past, tables, scratch, row, col = Past.none((ROWS, COLS)), initial_tables(), _scratch(), 2, 2
+    field = VectorField(Moment(Layer.FOREGROUND, 40, 1), past)
+    for near in (-2, 2):
+        field.holds(np.array([row + near]), np.array([col + near]), rng.integers(-9, 9, (1, 2)))
+    rules = _Rules(*tables.prices, 0, 1, field.vector, field.known, past.vector, field.moved)
+    scarce = scratch.candidates, scratch.there
+    first_guess(1, row, col, 0, field.vector, field.known, past.vector, field.moved, *scarce, *scratch[-4:-2])
+
+    def taking(vector: np.ndarray) -> float:
+        """What these blocks take, by the prices that code them."""
+        bits = vector_bits(*tables.prices, scratch.vectors, scratch.facts, *vector[0])
+        for block in (1, 2, 3):
+            inner_guess(block, row, col, vector, field.vector, field.known, *scarce, *scratch[-2:])
+            bits += vector_bits(*tables.prices, scratch.inner_vectors, scratch.inner_facts, *vector[block])
+        return _priced(scene, scratch, row, col, vector, 0, 1.0, bits, np.inf)
+
+    own, found = rng.integers(-12, 12, (4, 2)), np.zeros((4, 2), np.int64)
+    _load(scene.picture, row, col, scratch)
+    cost = _split(scene, rules, scratch, row, col, own, 1.0, 3.0, np.inf, found)
+    assert cost == pytest.approx(3 + taking(found))
+    assert cost < 3 + taking(own), "what neighbours do, or the cell's other blocks, is cheaper than anything at random"
 
 
 @pytest.mark.parametrize("reach", [0, 30])
