@@ -25,13 +25,8 @@ class AdaptiveTables(CodingTables):
     """One layer's tables."""
 
     def __init__(self, tables: Tables) -> None:
-        self.rows, self.sizes, self.offsets, self.scores = (
-            list(tables.rows),
-            tables.sizes,
-            tables.offsets,
-            tables.scores,
-        )
-        edges, costs = tables.prices
+        self.rows, self.sizes, self.offsets = list(tables.rows), tables.sizes, tables.offsets
+        self.scores, (edges, costs) = tables.scores, tables.prices
         self._edges, self._costs, self._begun = edges, costs.copy(), tables.shares
         self._counts, self._totals = np.zeros_like(self._begun), np.zeros(len(self.rows), np.int64)
 

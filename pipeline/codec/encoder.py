@@ -225,10 +225,8 @@ class Encoder:
         importance = np.full(busy.shape, self._balance.importance, np.float32)
         changed = np.zeros_like(busy)
         if due or uncovered.any():  # else what changes now is seen, and coded, with the next
-            moving = is_moving(state.past.mode)
-            changed = (
-                self._change.changed(picture, segment.kept.planes, step=self._step(q), busy=busy, moving=moving) & ~busy
-            )
+            step, moving = self._step(q), is_moving(state.past.mode)
+            changed = self._change.changed(picture, segment.kept.planes, step=step, busy=busy, moving=moving) & ~busy
             scene.update(picture, busy=busy, changed=changed)
             if not due:  # what an object leaves behind may never have been seen
                 changed &= uncovered

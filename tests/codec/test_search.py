@@ -145,15 +145,16 @@ def test_a_split_cell_costs_what_coding_it_takes(seed):
     for near in (-2, 2):
         field.holds(np.array([row + near]), np.array([col + near]), rng.integers(-9, 9, (1, 2)))
     rules = _Rules(*tables.prices, 0, 1, field.vector, field.known, past.vector, field.moved)
-    scarce = scratch.candidates, scratch.there
-    first_guess(1, row, col, 0, field.vector, field.known, past.vector, field.moved, *scarce, *scratch[-4:-2])
+    room, found_first = (scratch.candidates, scratch.there), (scratch.vectors, scratch.facts)
+    first_guess(1, row, col, 0, field.vector, field.known, past.vector, field.moved, *room, *found_first)
 
     def taking(vector: np.ndarray) -> float:
         """What these blocks take, by the prices that code them."""
-        bits = vector_bits(*tables.prices, scratch.vectors, scratch.facts, *vector[0])
+        bits = vector_bits(*tables.prices, *found_first, *vector[0])
         for block in (1, 2, 3):
-            inner_guess(block, row, col, vector, field.vector, field.known, *scarce, *scratch[-2:])
-            bits += vector_bits(*tables.prices, scratch.inner_vectors, scratch.inner_facts, *vector[block])
+            inner = scratch.inner_vectors, scratch.inner_facts
+            inner_guess(block, row, col, vector, field.vector, field.known, *room, *inner)
+            bits += vector_bits(*tables.prices, *inner, *vector[block])
         return _priced(scene, scratch, row, col, vector, 0, 1.0, bits, np.inf)
 
     own, found = rng.integers(-12, 12, (4, 2)), np.zeros((4, 2), np.int64)
