@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.fleet import fleet
-from pipeline.cli.output import Json, Threads, Value, aligned, build, choice, emit, listed, say
+from pipeline.cli.output import DEVICES, Json, Threads, Value, aligned, build, choice, emit, listed, say
 from pipeline.cli.speed import ALL, DETECTORS, opponents_asked, speed
 from pipeline.errors import UsageError
 
@@ -110,17 +110,20 @@ def allocation(
         list[str] | None, typer.Option(help="With commas or several times. Unless told: all of them.")
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Of each variant's training.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Crops of a step.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of nets, batches and noise, the same for all.")] = 1,
     photos: Annotated[int, typer.Option(min=1, help="To measure on, at most.")] = 100,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda, with --train-only; it measures on the CPU.")] = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> int:
-    """Implicit against explicit bit allocation: same nets, data, steps and seed; trained and measured on photos, on the
-    CPU."""
+    """Implicit against explicit bit allocation: same nets, data, steps and seed; trained and measured on photos."""
     if train_only == (coco is not None):
         raise UsageError("either --train-only, or --coco with photos to measure on")
     if not train_only and (jobs > 1 or minutes is not None):
         raise UsageError("--jobs and --minutes need --train-only")
+    if choice(device, DEVICES, "--device") != "cpu" and not train_only:
+        raise UsageError("--device needs --train-only")
     import torch
 
     from pipeline.bench.allocation.training import Plan
@@ -131,10 +134,12 @@ def allocation(
         choice(name, tuple(VARIANTS), "--variants")
     if threads is not None:
         torch.set_num_threads(threads)
-    plan = Plan(seed=seed) if steps is None else Plan(seed=seed, steps=steps)
+    plan = replace(Plan(seed=seed, batch=batch), **({} if steps is None else {"steps": steps}))
     if coco is None:
         fit = minutes is not None and steps is None
-        return _train_apart(images, out, plan, names, jobs=jobs, minutes=minutes, fit=fit, as_json=as_json)
+        return _train_apart(
+            images, out, plan, names, jobs=jobs, minutes=minutes, fit=fit, device=device, as_json=as_json
+        )
     from pipeline.bench.allocation.exhibit import as_text, picture
     from pipeline.bench.allocation.run import compare
 
@@ -157,11 +162,16 @@ def _train_apart(
     jobs: int,
     minutes: float | None,
     fit: bool,
+    device: str,
     as_json: bool,
 ) -> int:
     from pipeline.bench.allocation.parallel import train_apart
+    from pipeline.codec.encoder import choose_device
 
-    made = train_apart(images, out, plan=plan, names=names, jobs=jobs, minutes=minutes, fit=fit, report=say)
+    made = train_apart(
+        images, out, plan=plan, names=names, jobs=jobs, minutes=minutes, fit=fit, device=choose_device(device),
+        report=say,
+    )  # fmt: skip
     rows = [[name, f"{done}/{made.plan.steps} steps"] for name, done in made.steps.items()]
     emit(
         {"out": str(out), "plan": asdict(made.plan), "steps": dict(made.steps)},

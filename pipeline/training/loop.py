@@ -65,7 +65,7 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         # Numbers of the device: read when they are shown, since reading waits for all that is under way.
         self._norm = torch.zeros((), device=self.device)
-        self._recordings: dict[str, Recording] = {}  # by kind of layer
+        self._recordings: dict[str, Recording[Batch]] = {}  # by kind of layer
         self.guard = Guard(self.device)
         self._sums = torch.zeros(4, device=self.device)  # since the last validation: loss, bits, squared error, steps
         if self._path.exists():

@@ -9,23 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-
-from pipeline.training.batches import Batch
 
 # Of the positions of an inter batch, which are coded at most. The rest keep their prediction, the least worth first.
 MOST_SHARE = 0.2
 _WARM_UP = 3  # runs before the recording, in which libraries choose and allocate
 
-Losses = Callable[[Batch], Tensor]
 
 
-class Recording:
-    """`losses` of batches like `batch` and their gradients for `parameters`."""
+class Drawn(Protocol):
+    """A batch, of which everything that differs from step to step is in its tensors."""
 
-    def __init__(self, losses: Losses, parameters: Sequence[nn.Parameter], batch: Batch) -> None:
+    def tensors(self) -> list[Tensor]: ...
+
+
+B = TypeVar("B", bound=Drawn)
+
+
+class Recording(Generic[B]):
+    """`losses` of batches like `batch` and the gradients of the first of them for `parameters`."""
+
+    def __init__(self, losses: Callable[[B], Tensor], parameters: Sequence[nn.Parameter], batch: B) -> None:
         self._batch, self._parameters = deepcopy(batch), parameters
         beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
@@ -46,8 +53,8 @@ class Recording:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def play(self, batch: Batch) -> Tensor:
-        """The losses (3,) of a batch; its gradients are those of the parameters until the next."""
+    def play(self, batch: B) -> Tensor:
+        """The losses of a batch; its gradients are those of the parameters until the next."""
         torch._foreach_copy_(self._batch.tensors(), batch.tensors())
         self._graph.replay()
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):

@@ -52,9 +52,10 @@ def train_apart(
     jobs: int,
     minutes: float | None,
     fit: bool,
+    device: str = "cpu",
     report: Report,
 ) -> Fleet:
-    """Train the variants `names` in `out`, `jobs` at a time, for at most `minutes`. With `fit`, the steps are chosen so
+    """Train the variants `names` in `out`, `jobs` at a time, for at most `minutes`, on `device`. With `fit`, the steps are chosen so
     that all end within the minutes, in place of the plan's. Raises UsageError, SourceError, CodecError."""
     until = math.inf if minutes is None else time.time() + 60 * minutes
     out.mkdir(parents=True, exist_ok=True)
@@ -66,11 +67,11 @@ def train_apart(
         np.save(path, crops.numpy())
         try:
             if fit:
-                pace = max(pool.map(partial(_pace, crops=path, plan=plan, seconds=PACE_S), names))
+                pace = max(pool.map(partial(_pace, crops=path, plan=plan, seconds=PACE_S, device=device), names))
                 plan = replace(plan, steps=fitting(pace, until - time.time(), waves=-(-len(names) // jobs)))
                 report(f"{plan.steps} steps of each: the slowest takes {pace:.3f} s for one")
-            steps = pool.map(partial(_train, crops=path, plan=plan, out=out, until=until, report=report), names)
-            return Fleet(plan, dict(zip(names, steps, strict=True)))
+            one = partial(_train, crops=path, plan=plan, out=out, until=until, device=device, report=report)
+            return Fleet(plan, dict(zip(names, pool.map(one, names), strict=True)))
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -81,12 +82,13 @@ def fitting(pace_s: float, left_s: float, *, waves: int) -> int:
     return max(1, steps if steps < _ROUND else steps // _ROUND * _ROUND)
 
 
-def _pace(name: str, *, crops: Path, plan: Plan, seconds: float) -> float:
-    return seconds_a_step(VARIANTS[name], _loaded(crops), plan, seconds=seconds)
+def _pace(name: str, *, crops: Path, plan: Plan, seconds: float, device: str) -> float:
+    return seconds_a_step(VARIANTS[name], _loaded(crops), plan, seconds=seconds, device=torch.device(device))
 
 
-def _train(name: str, *, crops: Path, plan: Plan, out: Path, until: float, report: Report) -> int:
-    return train(VARIANTS[name], _loaded(crops), plan, training_of(name, out), until=until, report=report).step
+def _train(name: str, *, crops: Path, plan: Plan, out: Path, until: float, device: str, report: Report) -> int:
+    path, variant = training_of(name, out), VARIANTS[name]
+    return train(variant, _loaded(crops), plan, path, until=until, device=torch.device(device), report=report).step
 
 
 def _loaded(crops: Path) -> Tensor:

@@ -1,5 +1,5 @@
 """One variant's training. Batches, noise and learning rate follow the seed and the step alone: all variants see the
-same."""
+same. On CUDA a step is recorded once and played back."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from pipeline.errors import CodecError, UsageError
 from pipeline.replacing import replacing
 from pipeline.training.guard import Guard
 from pipeline.training.losses import components, family_parameters, keep_within_stream
+from pipeline.training.recorded import Recording
 from pipeline.training.regions import random_regions
 from pipeline.training.state import interrupts_held
 
@@ -33,6 +34,7 @@ LOWEST_Q, HIGHEST_Q = 12, 60
 _REPORT_S, _SAVE_S = 30.0, 60.0
 _BASIS_CROPS = 512
 _GRADIENT_CLIP = 200.0
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,21 @@ class Plan:
     depth: int = 2  # blocks; plates have 3 and 4
     rate: float = 1.5e-3
     seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A step's crops `blocks` (B,rows,cols,96) uint8, their region `cells` (B,rows/2,cols/2) bool, the importance
+    `outside` (B,) of the rest, and qualities `q` (B,)."""
+
+    blocks: Tensor
+    cells: Tensor
+    outside: Tensor
+    q: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        """All of them, in one order."""
+        return [self.blocks, self.cells, self.outside, self.q]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +85,35 @@ class Training:
     """A variant under way, kept in a file now and then. One that was stopped and resumed ends in the same weights, bit
     for bit, as one that was not."""
 
-    def __init__(self, variant: Variant, plan: Plan, *, basis: Tensor, data: int) -> None:
-        self.variant, self.plan, self.data = variant, plan, data
-        self.nets = build(variant, width=plan.width, depth=plan.depth, basis=basis, seed=plan.seed)
+    def __init__(
+        self, variant: Variant, plan: Plan, *, basis: Tensor, data: int, device: torch.device = _CPU
+    ) -> None:
+        self.variant, self.plan, self.data, self.device = variant, plan, data, device
+        self.nets = build(variant, width=plan.width, depth=plan.depth, basis=basis, seed=plan.seed).to(device)
         keep_within_stream(self.nets, "intra")
         self.parameters = family_parameters(self.nets, "intra")
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=plan.rate, weight_decay=1e-4, betas=(0.9, 0.99))
-        self.guard = Guard(torch.device("cpu"))
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=plan.rate, weight_decay=1e-4, betas=(0.9, 0.99), fused=device.type == "cuda"
+        )
+        self.guard = Guard(device)
         self.step, self.cpu_s = 0, 0.0
+        self._recording: Recording[Drawn] | None = None
 
     @classmethod
-    def resumed(cls, variant: Variant, plan: Plan, path: Path) -> Training:
+    def resumed(cls, variant: Variant, plan: Plan, path: Path, *, device: torch.device = _CPU) -> Training:
         """As `path` keeps it. Raises UsageError when that is of another plan, CodecError when it is no such file."""
         try:
-            kept = torch.load(path, weights_only=True)
+            kept = torch.load(path, weights_only=True, map_location=device)
             if kept["plan"] == asdict(plan):
-                return cls._of(variant, plan, kept)
+                return cls._of(variant, plan, kept, device)
             other = kept["plan"]
         except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, TypeError) as error:
             raise CodecError(f"{path}: not the training of {variant.name}") from error
         raise UsageError(f"{path} is of another plan, {other}: choose another folder")
 
     @classmethod
-    def _of(cls, variant: Variant, plan: Plan, kept: dict[str, Any]) -> Training:
-        made = cls(variant, plan, basis=torch.eye(LATENT), data=kept["data"])
+    def _of(cls, variant: Variant, plan: Plan, kept: dict[str, Any], device: torch.device) -> Training:
+        made = cls(variant, plan, basis=torch.eye(LATENT), data=kept["data"], device=device)
         made.nets.load_state_dict(kept["nets"])
         if kept["optimiser"] is not None:
             made.optimiser.load_state_dict(kept["optimiser"])
@@ -124,15 +146,28 @@ class Training:
         torch.manual_seed(self.plan.seed + self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = _rate(self.plan, self.step)
-        x, q = _batch(self.variant, crops, self.plan, self.step)
-        loss = cost(x, train_layer(self.nets, x), q)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._with_gradients(_batch(crops, self.plan, self.step, self.device))
         norm = nn.utils.clip_grad_norm_(self.parameters, _GRADIENT_CLIP)
-        if self.guard.sound(self.step, loss.detach(), norm):
+        if self.guard.sound(self.step, loss, norm):
             self.optimiser.step()
         self.step += 1
         self.cpu_s += time.process_time() - begin
+
+    def _with_gradients(self, drawn: Drawn) -> Tensor:
+        """The loss (), whose gradients the parameters then have."""
+        if self.device.type == "cuda":
+            if self._recording is None:
+                self._recording = Recording(self._losses, self.parameters, drawn)
+            return self._recording.play(drawn)[0]
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = self._losses(drawn)[0]
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _losses(self, drawn: Drawn) -> Tensor:
+        """(1,), as a recording has several."""
+        x = layer_input(self.variant, drawn.blocks.float(), drawn.cells, drawn.outside, drawn.q)
+        return cost(x, train_layer(self.nets, x), drawn.q)[None]
 
     @property
     def usual_loss(self) -> float:
@@ -141,26 +176,33 @@ class Training:
 
     def trained(self) -> Trained:
         """What it came to."""
-        return Trained(self.nets.eval().requires_grad_(False), self.usual_loss, self.cpu_s, self.data)
+        return Trained(self.nets.cpu().eval().requires_grad_(False), self.usual_loss, self.cpu_s, self.data)
 
 
 def train(
-    variant: Variant, crops: Tensor, plan: Plan, path: Path, *, until: float = math.inf, report: Callable[[str], None]
+    variant: Variant,
+    crops: Tensor,
+    plan: Plan,
+    path: Path,
+    *,
+    until: float = math.inf,
+    device: torch.device = _CPU,
+    report: Callable[[str], None],
 ) -> Training:
     """Begin a variant or go on with it, and keep it in `path`: until `plan.steps`, or the time `until` (of
     `time.time`), or Ctrl-C. `crops` as `cut_crops` makes them. Raises UsageError when `path` is of another plan or of
     other crops, CodecError when it is something else."""
     data = data_mark(crops)
     run = (
-        Training.resumed(variant, plan, path)
+        Training.resumed(variant, plan, path, device=device)
         if path.exists()
-        else Training(variant, plan, basis=basis_of(crops), data=data)
+        else Training(variant, plan, basis=basis_of(crops), data=data, device=device)
     )
     if run.data != data:
         raise UsageError(f"{path} was trained on other photos: choose another folder")
     begin, first = time.time(), run.step
     shown = saved = begin
-    with interrupts_held() as interrupted, full_precision(crops.device):
+    with interrupts_held() as interrupted, full_precision(device):
         while not run.done and not interrupted() and (now := time.time()) < until:
             run.advance(crops)
             if now - shown > _REPORT_S:
@@ -177,13 +219,15 @@ def train(
     return run
 
 
-def seconds_a_step(variant: Variant, crops: Tensor, plan: Plan, *, seconds: float) -> float:
+def seconds_a_step(
+    variant: Variant, crops: Tensor, plan: Plan, *, seconds: float, device: torch.device = _CPU
+) -> float:
     """The pace of a variant's training beside whatever else runs, tried out for so long: the median, since the first
     steps are slower than others."""
-    run = Training(variant, plan, basis=basis_of(crops), data=0)
+    run = Training(variant, plan, basis=basis_of(crops), data=0, device=device)
     begin = time.time()
     taken: list[float] = []
-    with full_precision(crops.device):
+    with full_precision(device):
         while not taken or time.time() - begin < seconds:
             started = time.time()
             run.advance(crops)
@@ -202,14 +246,14 @@ def _rate(plan: Plan, step: int) -> float:
     return plan.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / plan.steps)))
 
 
-def _batch(variant: Variant, crops: Tensor, plan: Plan, step: int) -> tuple[LayerInput, Tensor]:
-    """Random crops, regions, importances of the rest and qualities (B,)."""
+def _batch(crops: Tensor, plan: Plan, step: int, device: torch.device) -> Drawn:
+    """Random crops, regions, importances of the rest and qualities."""
     rng = np.random.default_rng((plan.seed, step))  # of the step alone, so that nothing need be kept to go on
     chosen = torch.from_numpy(rng.integers(0, len(crops), plan.batch))
     cells = random_regions(rng, plan.batch, CROP // 16) > rng.random((plan.batch, 1, 1))
     outside = torch.from_numpy(rng.random(plan.batch, dtype=np.float32))
     q = torch.from_numpy(rng.integers(LOWEST_Q, HIGHEST_Q + 1, plan.batch)).float()
-    return layer_input(variant, crops[chosen].float(), torch.from_numpy(cells), outside, q), q
+    return Drawn(*(part.to(device) for part in (crops[chosen], torch.from_numpy(cells), outside, q)))
 
 
 def cost(x: LayerInput, out: LayerLoss, q: Tensor) -> Tensor:

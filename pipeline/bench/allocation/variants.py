@@ -8,12 +8,14 @@ transmitted, or the importance told, does the decoder know more.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.codec.blocks import Positions, weighted
+from pipeline.codec.blocks import PaddedPositions, Positions, weighted
+from pipeline.codec.entropy import Step, steps
 from pipeline.codec.model import CodecNets, LayerInput, Modes
 from pipeline.codec.nets import LATENT, QUALITIES, Analysis, Curve, Enhancement, RegionAttention, Synthesis, step_size
 
@@ -83,7 +85,8 @@ class RegionPositions(Positions):
     def __init__(self, cells: Tensor, outside: Tensor, q: Tensor) -> None:
         """`cells` (B,rows,cols) bool: the region; `outside` (B,): importance of the rest; `q` (B,)."""
         fine = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
-        super().__init__(torch.ones_like(fine))
+        self._set(torch.ones_like(fine), torch.arange(fine.numel(), device=fine.device), dense=True)
+        self.steps = _steps_of_all(*fine.shape, fine.device)
         self.inside = fine.flatten()
         self.importance = torch.where(self.inside, 1.0, outside.repeat_interleave(self.rows * self.cols))
         self.quality = q.repeat_interleave(self.rows * self.cols)
@@ -92,6 +95,12 @@ class RegionPositions(Positions):
     def importance_map(self) -> Tensor:
         """(B,rows,cols,1)."""
         return self.importance.view(self.batch, self.rows, self.cols, 1)
+
+
+@cache
+def _steps_of_all(batch: int, rows: int, cols: int, device: torch.device) -> tuple[Step, ...]:
+    """The coding steps of whole pictures, found once: finding them makes the host wait, which no recording may do."""
+    return steps(Positions(torch.ones(batch, rows, cols, dtype=torch.bool, device=device)))
 
 
 class OutsideAttention(RegionAttention):
@@ -184,10 +193,29 @@ class RegionSynthesis(nn.Module):
         if self.mirror is not None:  # outside, `q` is what the decoders go by, but not what the step was
             latent = latent / self.mirror(at.importance_map, at) * (step_size(at.quality) / step_size(q)).unsqueeze(1)
         out = torch.zeros_like(prediction)
+        apart = self.padded if latent.device.type == "cuda" else self.listed
         for decoder, chosen in ((self.inside, at.inside), (self.outside, ~at.inside)):
-            kept = chosen.nonzero().squeeze(1)
-            out = out.index_copy(0, kept, decoder(latent[kept], prediction[kept], q[kept], at.select(kept)))
+            out = out + apart(decoder, latent, prediction, q, at, chosen)
         return out
+
+    @staticmethod
+    def listed(
+        decoder: Synthesis, latent: Tensor, prediction: Tensor, q: Tensor, at: RegionPositions, chosen: Tensor
+    ) -> Tensor:
+        """A decoder's blocks (N,96) at its positions `chosen` (N,) bool, zero elsewhere."""
+        kept = chosen.nonzero().squeeze(1)
+        blocks = decoder(latent[kept], prediction[kept], q[kept], at.select(kept))
+        return torch.zeros_like(prediction).index_copy(0, kept, blocks)
+
+    @staticmethod
+    def padded(
+        decoder: Synthesis, latent: Tensor, prediction: Tensor, q: Tensor, at: RegionPositions, chosen: Tensor
+    ) -> Tensor:
+        """The same with as many places as the picture has, so that no shape depends on data and CUDA can record it."""
+        index = torch.where(chosen, at.index, len(at)).sort().values
+        kept = PaddedPositions(chosen.view_as(at.chosen), index)
+        blocks = decoder(kept.pick(latent), kept.pick(prediction), kept.pick(q[:, None])[:, 0], kept)
+        return kept.spread(blocks).flatten(0, 2)
 
 
 def build(variant: Variant, *, width: int, depth: int, basis: Tensor, seed: int) -> CodecNets:
