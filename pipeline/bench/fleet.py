@@ -23,6 +23,7 @@ import torch
 from pipeline.bench.clip import Clip
 from pipeline.bench.clipfile import load_clip
 from pipeline.codec import Decoder, Encoder
+from pipeline.config import EffortName
 from pipeline.errors import JobError
 from pipeline.machine import MachineUse, machine_use
 from pipeline.types import Masked, Packet
@@ -45,6 +46,7 @@ class Work:
     quality: float
     seconds: float
     bf16: bool = False
+    effort: EffortName = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,7 @@ def prepared(clip: Clip, work: Work) -> dict[Task, Step]:
     size. What is decoded are the packets of that round, which starts anew with a key frame on the same plate."""
     encoder = Encoder(
         width=clip.width, height=clip.height, quality=work.quality, gop_us=round(GOP_S * 1e6), device=work.device,
-        threads=1, fps=clip.fps, bf16=work.bf16,
+        threads=1, fps=clip.fps, bf16=work.bf16, effort=work.effort,
     )  # fmt: skip
     items, packets = to_and_fro(clip), list[Packet]()
 

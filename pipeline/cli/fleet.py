@@ -36,6 +36,7 @@ def fleet(
     detector: Annotated[str, typer.Option(help="What makes the regions.")] = "auto",
     weights: Annotated[str, typer.Option(help="For yolo.")] = "yolo11n.pt",
     quality: Annotated[float, typer.Option(min=0, max=100)] = 50.0,
+    effort: Annotated[str, typer.Option(help="best, balanced or fast.")] = "best",
     device: Device = "auto",
     bf16: Annotated[bool, typer.Option("--bf16", help="The encoder's analysis in bfloat16.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="What one camera asks of the device too.")] = False,
@@ -48,6 +49,7 @@ def fleet(
     from pipeline.bench.fleet import Work, measure_fleet
     from pipeline.bench.launches import measure_launches
     from pipeline.codec.encoder import choose_device
+    from pipeline.pace import LEVELS
 
     counts = [_count(text) for text in listed(cameras, "1,2")]
     tasks = tuple(_task(name) for name in listed(task, "encode"))
@@ -64,7 +66,7 @@ def fleet(
         found: list[FleetSpeed] = []
         profiles: list[Launches] = []
         lines: list[str] = []
-        work = Work(path, tasks, chosen, quality, seconds, bf16)
+        work = Work(path, tasks, chosen, quality, seconds, bf16, choice(effort, LEVELS, "--effort"))
         for each in measure_fleet(work, counts):
             found.append(each)
             say(str(each))
@@ -73,7 +75,8 @@ def fleet(
             lines += aligned(profiles[-1].rows())
     result: dict[str, Value] = {
         "clip": clip.name, "width": clip.width, "height": clip.height, "frames": len(clip),
-        "foreground_share": clip.foreground_share, "regions": clip.detector, "quality": quality, "bf16": bf16,
+        "foreground_share": clip.foreground_share, "regions": clip.detector, "quality": quality, "effort": effort,
+        "bf16": bf16,
         "device": _named(chosen),
         "fleets": [asdict(each) | {"fps": each.fps} for each in found],
         "profiles": [asdict(each) for each in profiles],
