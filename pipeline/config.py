@@ -136,7 +136,7 @@ class RayConfig(_Strict):
     window: int = Field(default=3, ge=1, le=16)  # batches in flight between two actors
     batch: int = Field(default=8, ge=1, le=64)  # frames a call
     linger_s: float = Field(default=0.15, ge=0, le=5)  # a live camera's batch waits so long for more frames
-    group_gpus: float = Field(default=1.0, ge=0, le=8)  # what a group of cameras takes, where GPUs are there
+    group_gpus: float = Field(default=1 / 16, ge=0, le=8)  # what a group of cameras takes, where GPUs are there
     group_cpus: float = Field(default=1.0, ge=0)
     stall_s: float = Field(default=60.0, gt=0)  # a worker that says nothing for so long is taken for dead
     object_store_mb: int = Field(default=512, ge=80)

@@ -166,12 +166,12 @@ def _train_apart(
     as_json: bool,
 ) -> int:
     from pipeline.bench.allocation.parallel import train_apart
-    from pipeline.codec.encoder import choose_device
+    from pipeline.training.run import training_device
 
+    device = training_device(device)
     made = train_apart(
-        images, out, plan=plan, names=names, jobs=jobs, minutes=minutes, fit=fit, device=choose_device(device),
-        report=say,
-    )  # fmt: skip
+        images, out, plan=plan, names=names, jobs=jobs, minutes=minutes, fit=fit, device=device, report=say
+    )
     rows = [[name, f"{done}/{made.plan.steps} steps"] for name, done in made.steps.items()]
     emit(
         {"out": str(out), "plan": asdict(made.plan), "steps": dict(made.steps)},

@@ -47,17 +47,17 @@ def train(
         raise UsageError("--export-only needs --weights FILE")
     import torch
 
-    from pipeline.codec.encoder import choose_device
     from pipeline.training.config import load_train
     from pipeline.training.losses import FAMILIES
     from pipeline.training.run import export_weights
     from pipeline.training.run import train as run
+    from pipeline.training.run import training_device
 
     if threads is not None:
         torch.set_num_threads(threads)
     given = {"from_weights": from_weights, "images": images, "clips": clips, "steps": steps, "minutes": minutes}
     changes: dict[str, object] = {key: value for key, value in given.items() if value is not None}
-    settings = load_train(config, changes | {"device": choose_device(device)})
+    settings = load_train(config, changes | {"device": training_device(device)})
     if pack is not None:
         return _pack(settings, pack, pack_mib, as_json=as_json)
     if not export_only:

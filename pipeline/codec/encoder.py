@@ -41,9 +41,10 @@ class Tuning:
 
 
 def choose_device(device: str) -> str:
-    """`auto` is CUDA where it is there. Raises CodecError for CUDA that is not."""
+    """`auto` is the CPU, whose compiled loops a GPU has none of: 16 cores encoded 2.7 times as many frames as the H200
+    beside them (docs/experiments.md, "On an H200"). Raises CodecError for CUDA that is not there."""
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise CodecError("device cuda was asked for, but torch sees no CUDA device")
     return device

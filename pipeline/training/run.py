@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
+from pipeline.codec.encoder import choose_device
 from pipeline.codec.weights import available
 from pipeline.training.config import TrainConfig
 from pipeline.training.data import SampleSets
@@ -40,3 +43,10 @@ def export_weights(config: TrainConfig, folder: Path, weights: Path, *, report: 
     if mark not in available(weights.parent):
         raise RuntimeError(f"{weights} was written but is not found again")
     return mark.hex()
+
+
+def training_device(device: str) -> str:
+    """`auto` is CUDA where it is there. Raises CodecError for CUDA that is not."""
+    if device == "auto" and torch.cuda.is_available():
+        return "cuda"
+    return choose_device(device)

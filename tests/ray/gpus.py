@@ -32,7 +32,7 @@ def site(store: Path, cameras: int) -> Any:
 
     return SiteConfig(
         store=store,
-        ray=RayConfig(object_store_mb=100),
+        ray=RayConfig(object_store_mb=100, group_gpus=1),
         cameras={
             f"camera{number}": CameraConfig(
                 source=SourceConfig(

@@ -18,13 +18,15 @@ LIMIT_S = 600.0
 @pytest.mark.parametrize(
     ("cpus", "gpus", "config", "groups", "bundle"),
     [
-        ((8.0,), (2.0,), RayConfig(), 2, {"CPU": 1.0, "GPU": 1.0}),
-        ((8.0, 8.0, 8.0), (2.0, 1.0, 0.0), RayConfig(), 3, {"CPU": 1.0, "GPU": 1.0}),
+        ((16.0,), (1.0,), RayConfig(), 16, {"CPU": 1.0, "GPU": 0.0625}),
+        ((8.0, 8.0), (2.0, 0.0), RayConfig(), 8, {"CPU": 1.0, "GPU": 0.0625}),
+        ((8.0,), (2.0,), RayConfig(group_gpus=1), 2, {"CPU": 1.0, "GPU": 1.0}),
+        ((8.0, 8.0, 8.0), (2.0, 1.0, 0.0), RayConfig(group_gpus=1), 3, {"CPU": 1.0, "GPU": 1.0}),
         ((8.0,), (1.0,), RayConfig(group_gpus=0.25), 4, {"CPU": 1.0, "GPU": 0.25}),
         ((2.0,), (1.0,), RayConfig(group_gpus=0.25), 2, {"CPU": 1.0, "GPU": 0.25}),
         ((2.0, 1.0), (0.0, 0.0), RayConfig(), 3, {"CPU": 1.0}),
         ((0.5,), (0.0,), RayConfig(), 1, {"CPU": 0.5}),
-        ((4.0,), (0.5,), RayConfig(), 4, {"CPU": 1.0}),
+        ((4.0,), (0.05,), RayConfig(), 4, {"CPU": 1.0}),
     ],
 )
 @pytest.mark.usefixtures("ray_config")  # Ray must not be imported before its settings are made
