@@ -23,7 +23,6 @@ import torch
 from pipeline.bench.clip import Clip
 from pipeline.bench.clipfile import load_clip
 from pipeline.codec import Decoder, Encoder
-from pipeline.config import EffortName
 from pipeline.errors import JobError
 from pipeline.machine import MachineUse, machine_use
 from pipeline.types import Masked, Packet
@@ -37,8 +36,8 @@ Task = Literal["encode", "decode"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What every camera does: `clip` is a file as `clipfile` writes it, `device` cpu or cuda; each task for
-    `seconds`."""
+    """What every camera does: `clip` is a file as `clipfile` writes it, `device` cpu or cuda; each task for `seconds`;
+    `bf16` and `effort` are the encoder's."""
 
     clip: Path
     tasks: tuple[Task, ...]
@@ -46,7 +45,7 @@ class Work:
     quality: float
     seconds: float
     bf16: bool = False
-    effort: EffortName = "best"
+    effort: str = "best"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,9 +49,8 @@ def train(
 
     from pipeline.training.config import load_train
     from pipeline.training.losses import FAMILIES
-    from pipeline.training.run import export_weights
+    from pipeline.training.run import export_weights, training_device
     from pipeline.training.run import train as run
-    from pipeline.training.run import training_device
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -19,7 +19,6 @@ MOST_SHARE = 0.2
 _WARM_UP = 3  # runs before the recording, in which libraries choose and allocate
 
 
-
 class Drawn(Protocol):
     """A batch, of which everything that differs from step to step is in its tensors."""
 

@@ -55,8 +55,9 @@ def train_apart(
     device: str = "cpu",
     report: Report,
 ) -> Fleet:
-    """Train the variants `names` in `out`, `jobs` at a time, for at most `minutes`, on `device`. With `fit`, the steps are chosen so
-    that all end within the minutes, in place of the plan's. Raises UsageError, SourceError, CodecError."""
+    """Train the variants `names` in `out`, `jobs` at a time, for at most `minutes`, on `device` (cpu or cuda). With
+    `fit`, the steps are chosen so that all end within the minutes, in place of the plan's. Raises UsageError,
+    SourceError, CodecError."""
     until = math.inf if minutes is None else time.time() + 60 * minutes
     out.mkdir(parents=True, exist_ok=True)
     crops = cut_crops(images, plan.crops, seed=plan.seed)

@@ -85,9 +85,7 @@ class Training:
     """A variant under way, kept in a file now and then. One that was stopped and resumed ends in the same weights, bit
     for bit, as one that was not."""
 
-    def __init__(
-        self, variant: Variant, plan: Plan, *, basis: Tensor, data: int, device: torch.device = _CPU
-    ) -> None:
+    def __init__(self, variant: Variant, plan: Plan, *, basis: Tensor, data: int, device: torch.device = _CPU) -> None:
         self.variant, self.plan, self.data, self.device = variant, plan, data, device
         self.nets = build(variant, width=plan.width, depth=plan.depth, basis=basis, seed=plan.seed).to(device)
         keep_within_stream(self.nets, "intra")
