@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.bench.allocation.training import Plan, Training, _batch
+from pipeline.bench.allocation.variants import VARIANTS
 from pipeline.training import curve, loop, losses
 from pipeline.training.config import VALIDATION_BATCH, TrainConfig
 from pipeline.training.data import CORE, CROP, TIMES, Samples
@@ -78,3 +80,16 @@ def test_a_recorded_step_is_a_plain_one(
         recorded = made._with_gradients(batch)
     assert torch.allclose(plain[1:], recorded[1:], rtol=1e-3)
     assert any(bool(p.grad.any()) for p in made.parameters if p.grad is not None)
+
+
+@pytest.mark.cuda
+def test_a_recorded_step_of_the_allocation_is_a_plain_one() -> None:
+    crops, plan = torch.randint(0, 255, (8, 12, 12, 96), dtype=torch.uint8), Plan(batch=4, width=8, depth=1)
+    made = [
+        Training(VARIANTS["mgfe-mirror"], plan, basis=torch.eye(96), data=0, device=torch.device(device))
+        for device in ("cpu", "cuda")
+    ]
+    found = [run._with_gradients(_batch(crops, plan, 0, run.device)).cpu() for run in made]
+    torch.testing.assert_close(*found, rtol=0.05, atol=0)  # noise differs
+    made[1].advance(crops)
+    assert made[1].guard.recent[0].isfinite().all()

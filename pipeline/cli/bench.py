@@ -134,7 +134,9 @@ def allocation(
         choice(name, tuple(VARIANTS), "--variants")
     if threads is not None:
         torch.set_num_threads(threads)
-    plan = replace(Plan(seed=seed, batch=batch), **({} if steps is None else {"steps": steps}))
+    plan = Plan(seed=seed, batch=batch)
+    if steps is not None:
+        plan = replace(plan, steps=steps)
     if coco is None:
         fit = minutes is not None and steps is None
         return _train_apart(
@@ -165,12 +167,14 @@ def _train_apart(
     device: str,
     as_json: bool,
 ) -> int:
+    import torch
+
     from pipeline.bench.allocation.parallel import train_apart
     from pipeline.training.run import training_device
 
-    device = training_device(device)
+    chosen = torch.device(training_device(device))
     made = train_apart(
-        images, out, plan=plan, names=names, jobs=jobs, minutes=minutes, fit=fit, device=device, report=say
+        images, out, plan=plan, names=names, jobs=jobs, minutes=minutes, fit=fit, device=chosen, report=say
     )
     rows = [[name, f"{done}/{made.plan.steps} steps"] for name, done in made.steps.items()]
     emit(

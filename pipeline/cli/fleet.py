@@ -53,7 +53,7 @@ def fleet(
 
     counts = [_count(text) for text in listed(cameras, "1,2")]
     tasks = tuple(_task(name) for name in listed(task, "encode"))
-    chosen = choose_device(choice(device, DEVICES, "--device"))
+    chosen, level = choose_device(choice(device, DEVICES, "--device")), choice(effort, LEVELS, "--effort")
     with ExitStack() as stack:
         if source.endswith(SUFFIX):
             path, clip = Path(source), load_clip(Path(source))
@@ -66,7 +66,7 @@ def fleet(
         found: list[FleetSpeed] = []
         profiles: list[Launches] = []
         lines: list[str] = []
-        work = Work(path, tasks, chosen, quality, seconds, bf16, choice(effort, LEVELS, "--effort"))
+        work = Work(path, tasks, chosen, quality, seconds, bf16, level)
         for each in measure_fleet(work, counts):
             found.append(each)
             say(str(each))
@@ -76,15 +76,18 @@ def fleet(
     result: dict[str, Value] = {
         "clip": clip.name, "width": clip.width, "height": clip.height, "frames": len(clip),
         "foreground_share": clip.foreground_share, "regions": clip.detector, "quality": quality, "effort": effort,
-        "bf16": bf16,
-        "device": _named(chosen),
+        "bf16": bf16, "device": _named(chosen),
         "fleets": [asdict(each) | {"fps": each.fps} for each in found],
         "profiles": [asdict(each) for each in profiles],
     }  # fmt: skip
+    _tell(result, out, as_json=as_json, text="\n".join([*map(str, found), *lines]))
+    return 0
+
+
+def _tell(result: dict[str, Value], out: Path | None, *, as_json: bool, text: str) -> None:
     if out is not None:
         out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    emit(result, as_json=as_json, text="\n".join([*map(str, found), *lines]))
-    return 0
+    emit(result, as_json=as_json, text=text)
 
 
 def _task(text: str) -> Task:

@@ -42,7 +42,7 @@ class Tuning:
 
 def choose_device(device: str) -> str:
     """`auto` is the CPU, whose compiled loops a GPU has none of: 16 cores encoded 2.7 times as many frames as the H200
-    beside them (docs/experiments.md, "On an H200"). Raises CodecError for CUDA that is not there."""
+    beside them (docs/capacity.md, "GPUs"). Raises CodecError for CUDA that is not there."""
     if device == "auto":
         return "cpu"
     if device == "cuda" and not torch.cuda.is_available():

@@ -19,13 +19,13 @@ MOST_SHARE = 0.2
 _WARM_UP = 3  # runs before the recording, in which libraries choose and allocate
 
 
-class Drawn(Protocol):
+class Recordable(Protocol):
     """A batch, of which everything that differs from step to step is in its tensors."""
 
     def tensors(self) -> list[Tensor]: ...
 
 
-B = TypeVar("B", bound=Drawn)
+B = TypeVar("B", bound=Recordable)
 
 
 class Recording(Generic[B]):

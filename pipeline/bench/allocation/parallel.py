@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from pipeline.bench.allocation.photos import cut_crops
-from pipeline.bench.allocation.training import Plan, seconds_a_step, train
+from pipeline.bench.allocation.training import CPU, Plan, seconds_a_step, train
 from pipeline.bench.allocation.variants import VARIANTS
 
 PACE_S = 12.0  # of trying out; the first of it is not yet with all processes at work
@@ -52,10 +52,10 @@ def train_apart(
     jobs: int,
     minutes: float | None,
     fit: bool,
-    device: str = "cpu",
+    device: torch.device = CPU,
     report: Report,
 ) -> Fleet:
-    """Train the variants `names` in `out`, `jobs` at a time, for at most `minutes`, on `device` (cpu or cuda). With
+    """Train the variants `names` in `out`, `jobs` at a time, for at most `minutes`, on `device`. With
     `fit`, the steps are chosen so that all end within the minutes, in place of the plan's. Raises UsageError,
     SourceError, CodecError."""
     until = math.inf if minutes is None else time.time() + 60 * minutes
@@ -83,13 +83,13 @@ def fitting(pace_s: float, left_s: float, *, waves: int) -> int:
     return max(1, steps if steps < _ROUND else steps // _ROUND * _ROUND)
 
 
-def _pace(name: str, *, crops: Path, plan: Plan, seconds: float, device: str) -> float:
-    return seconds_a_step(VARIANTS[name], _loaded(crops), plan, seconds=seconds, device=torch.device(device))
+def _pace(name: str, *, crops: Path, plan: Plan, seconds: float, device: torch.device) -> float:
+    return seconds_a_step(VARIANTS[name], _loaded(crops), plan, seconds=seconds, device=device)
 
 
-def _train(name: str, *, crops: Path, plan: Plan, out: Path, until: float, device: str, report: Report) -> int:
+def _train(name: str, *, crops: Path, plan: Plan, out: Path, until: float, device: torch.device, report: Report) -> int:
     path, variant = training_of(name, out), VARIANTS[name]
-    return train(variant, _loaded(crops), plan, path, until=until, device=torch.device(device), report=report).step
+    return train(variant, _loaded(crops), plan, path, until=until, device=device, report=report).step
 
 
 def _loaded(crops: Path) -> Tensor:

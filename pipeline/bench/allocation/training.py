@@ -34,7 +34,7 @@ LOWEST_Q, HIGHEST_Q = 12, 60
 _REPORT_S, _SAVE_S = 30.0, 60.0
 _BASIS_CROPS = 512
 _GRADIENT_CLIP = 200.0
-_CPU = torch.device("cpu")
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Training:
     """A variant under way, kept in a file now and then. One that was stopped and resumed ends in the same weights, bit
     for bit, as one that was not."""
 
-    def __init__(self, variant: Variant, plan: Plan, *, basis: Tensor, data: int, device: torch.device = _CPU) -> None:
+    def __init__(self, variant: Variant, plan: Plan, *, basis: Tensor, data: int, device: torch.device = CPU) -> None:
         self.variant, self.plan, self.data, self.device = variant, plan, data, device
         self.nets = build(variant, width=plan.width, depth=plan.depth, basis=basis, seed=plan.seed).to(device)
         keep_within_stream(self.nets, "intra")
@@ -98,7 +98,7 @@ class Training:
         self._recording: Recording[Drawn] | None = None
 
     @classmethod
-    def resumed(cls, variant: Variant, plan: Plan, path: Path, *, device: torch.device = _CPU) -> Training:
+    def resumed(cls, variant: Variant, plan: Plan, path: Path, *, device: torch.device = CPU) -> Training:
         """As `path` keeps it. Raises UsageError when that is of another plan, CodecError when it is no such file."""
         try:
             kept = torch.load(path, weights_only=True, map_location=device)
@@ -184,7 +184,7 @@ def train(
     path: Path,
     *,
     until: float = math.inf,
-    device: torch.device = _CPU,
+    device: torch.device = CPU,
     report: Callable[[str], None],
 ) -> Training:
     """Begin a variant or go on with it, and keep it in `path`: until `plan.steps`, or the time `until` (of
@@ -217,9 +217,7 @@ def train(
     return run
 
 
-def seconds_a_step(
-    variant: Variant, crops: Tensor, plan: Plan, *, seconds: float, device: torch.device = _CPU
-) -> float:
+def seconds_a_step(variant: Variant, crops: Tensor, plan: Plan, *, seconds: float, device: torch.device = CPU) -> float:
     """The pace of a variant's training beside whatever else runs, tried out for so long: the median, since the first
     steps are slower than others."""
     run = Training(variant, plan, basis=basis_of(crops), data=0, device=device)
