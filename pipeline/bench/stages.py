@@ -6,14 +6,14 @@ import cProfile
 from collections.abc import Callable, Mapping
 
 from pipeline.codec import layer, nets, rans
-from pipeline.codec.change import ChangeDetector, CleanScene
+from pipeline.codec.change import ChangeDetector, CleanScene, block_means
 from pipeline.codec.entropy import IndexNet, MeanNet
 from pipeline.codec.model import quantise
 from pipeline.codec.search import MotionSearch
 
 # None of these calls another.
 STAGES: Mapping[str, tuple[Callable[..., object], ...]] = {
-    "change detection": (ChangeDetector.changed, ChangeDetector.differs, CleanScene.update),
+    "change detection": (block_means, ChangeDetector.changed, ChangeDetector.differs, CleanScene.update),
     "worth coding": (layer.cells_worth_coding,),
     "motion search": (MotionSearch.choose,),
     "prediction": (layer.predict,),

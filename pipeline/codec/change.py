@@ -12,50 +12,54 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import square_means
-from pipeline.codec.state import Cells, Planes, cell_tensor, mix
+from pipeline.codec.passes import block_sums, cell_peaks, follow
+from pipeline.codec.state import Cells, Planes, cell_tensor
 from pipeline.types import CELL
 
 _BLOCK = 4  # means over 4x4 pixels: noise averages out, edges do not
 _NOISE, _NOISE_MOVING = 4.5, 2.5  # deviations of a block mean's difference that may be noise
 _AROUND = np.ones((3, 3), np.uint8)  # cells
 _SETTLE = 1 / 16  # how fast the clean scene follows a quiet picture
+_UNIT = np.float32(1 / _BLOCK**2)
+_WEIGHTS = np.int16(1), np.int16(_BLOCK), np.int16(_BLOCK)  # of the samples of luma and chroma
 
 
-def _cell_max(values: Tensor) -> Tensor:
-    """(1,h,w) block values -> (rows,cols) the largest of each cell."""
-    pooled = torch.nn.functional.max_pool2d(values[:, None], CELL // _BLOCK)
-    return pooled[0, 0]
+def block_means(picture: Planes) -> Tensor:
+    """Means over 4x4 luma pixels and the 2x2 chroma samples under them, (3,H/4,W/4) int16, in 16ths of a grey level."""
+    luma = picture[0]
+    means = luma.new_empty((3, luma.shape[1] // _BLOCK, luma.shape[2] // _BLOCK), dtype=torch.int16)
+    for plane, weight, found in zip(picture, _WEIGHTS, means, strict=True):
+        if plane.device.type == "cpu":
+            block_sums(plane[0].numpy(), weight, found.numpy())
+        else:
+            found.copy_(square_means(plane, plane.shape[1] // len(found))[0] * _BLOCK**2)
+    return means
 
 
-Means = tuple[Tensor, Tensor, Tensor]
-
-
-def _block_means(picture: Planes) -> Means:
-    """Means over 4x4 luma pixels and the 2x2 chroma samples under them."""
-    y, u, v = (square_means(p, size) for p, size in zip(picture, (_BLOCK, _BLOCK // 2, _BLOCK // 2), strict=True))
-    return y, u, v
-
-
-def _cell_peak(a: Means, b: Means) -> Tensor:
+def _cell_peak(a: Tensor, b: Tensor) -> Tensor:
     """(rows, cols): the largest difference of a block mean in each cell, grey levels."""
-    luma, u, v = ((x - y).abs() for x, y in zip(a, b, strict=True))
-    return _cell_max(torch.maximum(luma, torch.maximum(u, v)))
+    side = CELL // _BLOCK
+    if a.device.type == "cpu":
+        peaks = torch.empty(a.shape[1] // side, a.shape[2] // side)
+        cell_peaks(a.numpy(), b.numpy(), _UNIT, peaks.numpy())
+        return peaks
+    largest = (a - b).abs().amax(0).float() * float(_UNIT)
+    return torch.nn.functional.max_pool2d(largest[None], side)[0]
 
 
 class ChangeDetector:
-    """Compares pictures with the one kept for each cell. The noise level is learned from one picture to the next, so
-    that slow drift counts as change and not as noise."""
+    """Compares pictures, of which it sees the block means, with the one kept for each cell. The noise level is learned
+    from one picture to the next, so that slow drift counts as change and not as noise."""
 
     def __init__(self) -> None:
         self._noise = 1.0  # standard deviation of a block mean's difference, grey levels
-        self._last: Means | None = None
+        self._last: Tensor | None = None
 
-    def changed(self, picture: Planes, kept: Planes, *, step: float, busy: Cells, moving: Cells) -> Cells:
+    def changed(self, means: Tensor, kept: Tensor, *, step: float, busy: Cells, moving: Cells) -> Cells:
         """Cells (rows, cols) that differ by more than noise and more than the quantiser would hide. Call it once a
         picture, in order: it learns, from cells that are not `busy`. Around those that were `moving`, less is held for
         noise: where a camera turns or zooms, what is not coded anew is soon wrong."""
-        means = _block_means(picture)
-        peak = _cell_peak(means, _block_means(kept))
+        peak = _cell_peak(means, kept)
         recent = peak if self._last is None else _cell_peak(means, self._last)
         if not busy.all():
             # Of the 48 blocks of a quiet cell the largest difference is about 2.5 deviations; the median cell is quiet.
@@ -68,9 +72,9 @@ class ChangeDetector:
             found |= near & self._beyond(peak, step, _NOISE_MOVING)
         return found
 
-    def differs(self, picture: Planes, other: Planes, *, step: float, slack: float = 1.0) -> Cells:
+    def differs(self, means: Tensor, other: Tensor, *, step: float, slack: float = 1.0) -> Cells:
         """The same of any two pictures, without learning. `slack` times the usual difference is allowed."""
-        return self._beyond(_cell_peak(_block_means(picture), _block_means(other)) / slack, step)
+        return self._beyond(_cell_peak(means, other) / slack, step)
 
     def _beyond(self, peak: Tensor, step: float, noise: float = _NOISE) -> Cells:
         found: Cells = (peak > max(noise * self._noise, 1.0 + 0.05 * step)).cpu().numpy()
@@ -87,13 +91,15 @@ class CleanScene:
 
     def update(self, picture: Planes, *, busy: Cells, changed: Cells) -> None:
         """`busy`: cells under objects; `changed`: empty cells whose content is new."""
-        device = picture[0].device
         fresh = ~busy & (changed | self.unclean)
         rate = np.where(busy, 0.0, np.where(fresh, 1.0, _SETTLE)).astype(np.float32)
-        weights = torch.from_numpy(rate)[None].to(device)
-        for plane, mean, size in zip(picture, self._mean, (CELL, CELL // 2, CELL // 2), strict=True):
-            weight = weights.repeat_interleave(size, 1).repeat_interleave(size, 2)
-            mean.lerp_(plane.float(), weight)
+        for plane, mean in zip(picture, self._mean, strict=True):
+            if plane.device.type == "cpu":
+                follow(plane[0].numpy(), rate, mean[0].numpy())
+            else:
+                size = plane.shape[1] // len(rate)
+                weight = torch.from_numpy(rate)[None].to(plane.device)
+                mean.lerp_(plane.float(), weight.repeat_interleave(size, 1).repeat_interleave(size, 2))
         self.unclean &= busy
 
     def picture(self) -> Planes:
@@ -103,12 +109,12 @@ class CleanScene:
 
 
 class KeptSource:
-    """The source as it was when each cell was last coded."""
+    """The block means of the source as it was when each cell was last coded."""
 
-    def __init__(self, planes: Planes) -> None:
-        self.planes = planes
+    def __init__(self, means: Tensor) -> None:
+        self.means = means
 
-    def keep(self, picture: Planes, cells: Cells) -> None:
+    def keep(self, means: Tensor, cells: Cells) -> None:
         """These cells were just coded."""
-        if cells.any():
-            self.planes = mix(cell_tensor(cells, picture[0].device), picture, self.planes)
+        blocks = cell_tensor(cells, means.device).repeat_interleave(CELL // _BLOCK, 1)
+        self.means = torch.where(blocks.repeat_interleave(CELL // _BLOCK, 2), means, self.means)

@@ -8,14 +8,16 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from pipeline.codec import weights
 from pipeline.codec.brain import Brain
-from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource
+from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource, block_means
 from pipeline.codec.effort import BEST, EFFORTS
 from pipeline.codec.layer import Coded, Job, cells_worth_coding, encode_layer
 from pipeline.codec.modes import is_moving
 from pipeline.codec.nets import QUALITIES, step_size
+from pipeline.codec.passes import cell_errors
 from pipeline.codec.plate import encode_plate
 from pipeline.codec.rate import BackgroundBalance, RateControl
 from pipeline.codec.search import MotionSearch
@@ -57,11 +59,11 @@ def quality_step(quality: float) -> int:
 
 @dataclass(slots=True)
 class _Segment:
-    """What hangs on a plate: the plate as a decoder has it, the picture that it was made of, the times of its opening
-    and of the last key frame, and since that the source of each background cell."""
+    """What hangs on a plate: the plate as a decoder has it, the block means of the picture that it was made of, the
+    times of its opening and of the last key frame, and since that the source of each background cell."""
 
     plate: Planes
-    source: Planes
+    source: Tensor
     start_us: int
     key_us: int
     kept: KeptSource
@@ -167,8 +169,13 @@ class Encoder:
     def _errors(self, picture: Planes, busy: Cells) -> tuple[float | None, float | None]:
         """Mean squared luma error of foreground and background as decoded."""
         cells = cell_tensor(busy, self._brain.device)
-        shown = mix(cells, self._foreground.plane, self._background.plane)[0]
-        error = torch.nn.functional.avg_pool2d((picture[0].float() - shown.float()).square()[None], CELL)[0]
+        luma, ours, theirs = picture[0], self._foreground.plane[0], self._background.plane[0]
+        if luma.device.type == "cpu":
+            error = torch.empty(1, *busy.shape)
+            cell_errors(luma[0].numpy(), ours[0].numpy(), theirs[0].numpy(), busy.copy(), error[0].numpy())
+        else:
+            shown = mix(cells, self._foreground.plane, self._background.plane)[0]
+            error = torch.nn.functional.avg_pool2d((luma.float() - shown.float()).square()[None], CELL)[0]
         found = [float(error[area].mean()) if bool(area.any()) else None for area in (cells, ~cells)]
         return found[0], found[1]
 
@@ -185,14 +192,15 @@ class Encoder:
         if frame.pts_us - segment.start_us >= self._segment_us:
             return True
         step = self._step(self._background_q(q))
-        left = self._change.differs(picture, segment.source, step=step, slack=self.tuning.new_plate_slack)
+        left = self._change.differs(block_means(picture), segment.source, step=step, slack=self.tuning.new_plate_slack)
         return bool(left[~busy].mean() > self.tuning.new_plate_share) if (~busy).any() else False
 
     def _open_segment(
         self, scene: CleanScene, picture: Planes, frame: Frame, busy: Cells, q: int
     ) -> tuple[_Segment, bytes]:
         """A new plate, of the clean scene as it is known now, and its bytes."""
-        moved = self._change.differs(picture, scene.picture(), step=self._step(self._background_q(q)))
+        before, step = block_means(scene.picture()), self._step(self._background_q(q))
+        moved = self._change.differs(block_means(picture), before, step=step)
         scene.update(picture, busy=busy, changed=moved)
         source = scene.picture()
         q_plate = self._q(q, self.tuning.plate_offset)
@@ -201,7 +209,8 @@ class Encoder:
         affordable = self._rate.plate_quality(q_plate, len(payload))
         if affordable < q_plate:
             payload, plate = encode(q=affordable)
-        self._segment = _Segment(plate, source, frame.pts_us, frame.pts_us, KeptSource(source))
+        means = block_means(source)
+        self._segment = _Segment(plate, means, frame.pts_us, frame.pts_us, KeptSource(means))
         return self._segment, payload
 
     def _reset(self, segment: _Segment, frame: Frame) -> None:
@@ -226,14 +235,14 @@ class Encoder:
         importance = np.full(busy.shape, self._balance.importance, np.float32)
         changed = np.zeros_like(busy)
         if due or uncovered.any():  # else what changes now is seen, and coded, with the next
-            step, moving = self._step(q), is_moving(state.past.mode)
-            changed = self._change.changed(picture, segment.kept.planes, step=step, busy=busy, moving=moving) & ~busy
+            step, moving, means = self._step(q), is_moving(state.past.mode), block_means(picture)
+            changed = self._change.changed(means, segment.kept.means, step=step, busy=busy, moving=moving) & ~busy
             scene.update(picture, busy=busy, changed=changed)
             if not due:  # what an object leaves behind may never have been seen
                 changed &= uncovered
             changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance)
+            segment.kept.keep(means, changed)
         coded = self._code(segment, state, picture, changed, changed, importance, q, self.tuning.thrift_background)
-        segment.kept.keep(picture, changed)
         return coded
 
     def _code(

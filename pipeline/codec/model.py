@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pipeline.codec.blocks import Positions, weighted
 from pipeline.codec.entropy import RING, SIDE, IndexNet, IntegerLinear, MeanNet, Step, logistic_bits, steps, table_scale
 from pipeline.codec.native import compiled, on_host
-from pipeline.codec.nets import Analysis, Enhancement, Synthesis, step_size
+from pipeline.codec.nets import Analysis, Curve, Enhancement, RegionAttention, Synthesis, step_size
 
 Floats = npt.NDArray[np.float32]
 Kind = Literal["plate", "foreground", "background"]
@@ -129,7 +129,7 @@ class CodecNets(nn.Module):
     def freeze(self) -> CodecNets:
         """For inference with these weights, on the device where they are."""
         for module in self.modules():
-            if isinstance(module, IntegerLinear):
+            if isinstance(module, IntegerLinear | Curve | RegionAttention):
                 module.freeze()
         return self
 

@@ -49,9 +49,17 @@ class Curve(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.knots = nn.Parameter(torch.zeros(9, channels))
+        self._known: Tensor | None = None  # (QUALITIES, channels)
+
+    def freeze(self) -> None:
+        """Work out every quality of weights that stay as they are."""
+        self._known = self._between(torch.arange(QUALITIES, device=self.knots.device)).detach()
 
     def forward(self, q: Tensor) -> Tensor:
         """(N,) -> (N, channels)."""
+        return self._between(q) if self._known is None else self._known.index_select(0, q.int())
+
+    def _between(self, q: Tensor) -> Tensor:
         place = q.float() * (8.0 / (QUALITIES - 1))
         low = place.floor().clamp(0, 7)
         part, index = (place - low).unsqueeze(1), low.int()
@@ -60,6 +68,7 @@ class Curve(nn.Module):
         return below * (1 - part) + above * part
 
 
+_MOST_KNOWN = 64  # importances whose gates are kept
 _SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
 
@@ -115,12 +124,30 @@ class RegionAttention(nn.Module):
         self.second = nn.Conv2d(16, channels, 3)
         for parameter in self.second.parameters():
             nn.init.zeros_(parameter)
+        self._known: dict[float, Tensor] | None = None
+
+    def freeze(self) -> None:
+        """Keep the last gates of weights that stay as they are."""
+        self._known = {}
 
     def forward(self, importance: Tensor, at: Positions) -> Tensor:
-        """`importance` (B,rows,cols,1) in 0..1 at latent resolution -> gates (N,channels), or (1,channels) for all."""
-        if _is_even(importance):  # then one gate serves all
-            importance = importance[:, :1, :1]
-            at = Positions(torch.ones_like(importance[..., 0], dtype=torch.bool))
+        """`importance` (B,rows,cols,1) in 0..1 at latent resolution, or (1,1,1,1) for all -> gates (N,channels), or
+        (1,channels) for all."""
+        if importance.numel() > 1:
+            return self._gates(importance, at)
+        at = Positions(torch.ones_like(importance[..., 0], dtype=torch.bool))
+        if self._known is None or not on_host(importance):
+            return self._gates(importance, at)
+        level = float(importance)
+        gates = self._known.get(level)
+        if gates is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            with torch.autocast(importance.device.type, enabled=False):
+                gates = self._known[level] = self._gates(importance, at)
+        return gates
+
+    def _gates(self, importance: Tensor, at: Positions) -> Tensor:
         # The edge repeats, so that a window cut out of a map sees no border where there is none.
         padded = F.pad(importance.permute(0, 3, 1, 2), (2, 2, 2, 2), mode="replicate")
         if at.sparse:  # the same sums on squares around the positions
@@ -188,7 +215,10 @@ class Analysis(nn.Module):
         self.gain = Curve(LATENT)
 
     def forward(self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: Positions) -> Tensor:
-        """`residual`, `prediction` (N,96) grey levels; `importance` (B,rows,cols,1) 0..1; `q` (N,) -> (N,96)."""
+        """`residual`, `prediction` (N,96) grey levels; `importance` (B,rows,cols,1) 0..1; `q` (N,), or
+        (1,) for all -> (N,96)."""
+        if _is_even(importance):  # then one gate serves all
+            importance = importance[:, :1, :1]
         scaled = weighted(residual)
         x = self.enter(torch.cat((scaled / 16, (prediction - 128) / 64), dim=1))
         x = x * torch.exp(self.quality(q)).to(x.dtype)

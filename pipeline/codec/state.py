@@ -47,7 +47,10 @@ class Geometry:
             (frame.u, height // 2, width // 2),
             (frame.v, height // 2, width // 2),
         ):
-            whole = np.pad(plane, ((0, h - plane.shape[0]), (0, w - plane.shape[1])), mode="edge")
+            whole, (rows, cols) = np.empty((h, w), np.uint8), plane.shape
+            whole[:rows, :cols] = plane
+            whole[:rows, cols:] = plane[:, -1:]
+            whole[rows:] = whole[rows - 1]
             planes.append(torch.from_numpy(whole)[None].to(device))
         return planes[0], planes[1], planes[2]
 
@@ -131,6 +134,7 @@ class LayerState:
         """A key frame: the plane is the plate, and nothing was coded before."""
         rows, cols = self.geometry.cells
         self.plane: Planes = plate
+        self._apart: Cells = np.zeros((rows, cols), np.bool_)  # where the plane may not be the plate
         self.tables = AdaptiveTables(self._begin)
         self.past = Past.none((rows, cols))
         self.symbols = torch.zeros(0, SAMPLES, device=self.device)  # where the last frame's flags are set, in order
@@ -159,6 +163,7 @@ class LayerState:
         plane = tuple(p.clone() for p in self.plane)
         self.plane = plane[0], plane[1], plane[2]
         put_blocks(window.of(self.plane), at, blocks.round().clamp(0, 255).to(torch.uint8))
+        self._apart = self._apart | cells
         self.symbols = symbols
         flags = np.zeros_like(self.past.coded)
         flags[window.positions] = coded.chosen[0].cpu().numpy()
@@ -178,4 +183,6 @@ class LayerState:
 
     def restore(self, cells: Cells, plate: Planes) -> None:
         """Outside `cells` the plane becomes the plate again: what leaves the foreground leaves no ghost."""
-        self.plane = mix(cell_tensor(cells, self.device), self.plane, plate) if cells.any() else plate
+        if (self._apart & ~cells).any():
+            self.plane = mix(cell_tensor(cells, self.device), self.plane, plate) if cells.any() else plate
+        self._apart = self._apart & cells

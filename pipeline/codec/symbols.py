@@ -76,7 +76,7 @@ def latents(
     if not len(at):
         return torch.zeros_like(prediction)
     nets = brain.nets
-    quality = torch.full((len(at),), float(q), device=brain.device)
+    quality = torch.full((1,), float(q), device=brain.device)
     synthesis = nets.synthesis_of(kind)
     with torch.autocast(brain.device.type, torch.bfloat16, enabled=brain.bf16):
         latent = nets.analysis_of(kind)(source - prediction, prediction, importance, quality, at)
@@ -103,10 +103,10 @@ def code_latents(
         none = np.zeros(0, np.int64)
         return Attempt(torch.zeros_like(latent), torch.zeros_like(latent), none, none, none)
     nets = brain.nets
-    quality = torch.full((len(at),), float(q), device=brain.device)
+    quality = torch.full((1,), float(q), device=brain.device)
     entropy = nets.entropy_of(kind)
     shared = entropy.index.begin(before, side_features(kind, quality, modes, at))
-    scale = step_size(quality[:1]).unsqueeze(1) / 16
+    scale = step_size(quality).unsqueeze(1) / 16
     quantised = _Quantised(at, latent, thrift)
     for step in steps(at):
         index = entropy.index(shared, quantised.symbols, step)
@@ -187,7 +187,7 @@ def read_symbols(
     if not len(at):
         return symbols
     entropy = brain.nets.entropy_of(kind)
-    quality = torch.full((len(at),), float(q), device=brain.device)
+    quality = torch.full((1,), float(q), device=brain.device)
     shared = entropy.index.begin(before, side_features(kind, quality, modes, at))
     for step in steps(at):
         index, rows = entropy.index(shared, symbols, step), step.selection

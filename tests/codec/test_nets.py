@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from pipeline.codec.blocks import Positions
-from pipeline.codec.nets import Block, FrequencySpatialAttention, RegionAttention, SpatialMix, Synthesis
+from pipeline.codec.nets import (
+    QUALITIES,
+    Analysis,
+    Block,
+    Curve,
+    FrequencySpatialAttention,
+    RegionAttention,
+    SpatialMix,
+    Synthesis,
+)
 
 
 @torch.inference_mode()
@@ -81,3 +90,29 @@ def test_pictures_unlike_all_before_do_not_grow_from_block_to_block():
     for block in blocks:
         x = block(x, at)
     assert torch.isfinite(x).all()
+
+
+@torch.inference_mode()
+def test_frozen_weights_give_what_they_gave():
+    torch.manual_seed(0)
+    analysis, at = Analysis(16, 2), scattered()
+    for parameter in analysis.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.3
+    residual, prediction = torch.randn(2, len(at), 96) * 20
+    level, at = torch.full((1, 22, 34, 1), 0.3), Positions(at.chosen[:1])
+    inputs = residual[: len(at)], prediction[: len(at)], level, torch.tensor([31.0]), at
+    before = analysis(*inputs)
+    for module in analysis.modules():
+        if isinstance(module, Curve | RegionAttention):
+            module.freeze()
+    assert torch.equal(analysis(*inputs), before)
+    assert torch.equal(analysis(*inputs), before)  # with what is kept of the first time
+
+
+@torch.inference_mode()
+def test_a_frozen_curve_is_the_same_at_every_quality():
+    curve, q = Curve(24), torch.arange(QUALITIES)
+    curve.knots.data = torch.randn_like(curve.knots)
+    before = [curve(step[None].float()) for step in q]
+    curve.freeze()
+    assert torch.equal(torch.cat(before), curve(q.float()))
