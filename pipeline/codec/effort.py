@@ -19,7 +19,8 @@ class Effort:
     `split`, for each of its blocks; of the neighbours' vectors the first `taken` are tried. With `refine` so are, for
     the cell, its match with one component as expected, and what lies a quarter pixel beside its best vector.
 
-    `background_every`: the background is brought up to date in every n-th frame.
+    `background_every`: the background is brought up to date in every n-th frame. `half`: the analysis of many positions
+    is in bfloat16 where the processor has it; it writes no plane.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Effort:
     split: bool = True
     taken: int = TAKEN - 1
     background_every: int = 1
+    half: bool = False
 
 
 BEST = Effort("best")
@@ -47,6 +49,7 @@ EFFORTS = {
             split=False,
             taken=3,
             background_every=4,
+            half=True,
         ),
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 
 import torch
 
@@ -22,3 +23,12 @@ def full_precision(device: torch.device) -> Iterator[None]:
                 stack.callback(setattr, module, "fp32_precision", module.fp32_precision)
                 module.fp32_precision = "ieee"
         yield
+
+
+@lru_cache(maxsize=2)
+def quick_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 quicker than float32: a processor without instructions for it is slower."""
+    if device.type != "cpu":
+        return True
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # of torch 2.10
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))

@@ -146,7 +146,7 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     chosen = savings > least
     coded = at.select(chosen)
     with brain.sharing(len(coded)):
-        latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q, project=effort.project)
+        latent = latents(brain, kind, coded, source[chosen], pictures[chosen], around, job.q, effort=effort)
         tried = attempt(chosen, coded, latent)
     if effort.recode:
         paid = tried.paid(state.tables, source[chosen], pictures[chosen], importance[chosen], job.q)

@@ -13,6 +13,8 @@ last layers begin at zero, so an untrained codec is a KLT codec and training onl
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -72,6 +74,22 @@ _MOST_KNOWN = 64  # importances whose gates are kept
 _SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 
 
+_AT_ONCE = 2048  # positions a thread, whose features a core's own cache holds
+
+
+def _in_parts(pointwise: Callable[..., Tensor], *features: Tensor) -> Tensor:
+    """What a function makes of each position's features, (N,C) each, some positions at a time: memory is slower."""
+    many = _AT_ONCE * torch.get_num_threads()
+    if len(features[0]) <= many or not on_host(features[0]):
+        return pointwise(*features)
+    parts = (pointwise(*part) for part in zip(*(torch.split(each, many) for each in features), strict=True))
+    first = next(parts)
+    made = first.new_empty(len(features[0]), first.shape[1])
+    for place, part in zip(torch.split(made, many), chain((first,), parts), strict=True):
+        place.copy_(part)
+    return made
+
+
 class SpatialMix(nn.Module):
     """Depthwise 3x3 over the grid of coded cells."""
 
@@ -110,7 +128,13 @@ class Block(nn.Module):
         _zero(self.narrow)
 
     def forward(self, x: Tensor, at: Positions) -> Tensor:
-        x = x + self.leave(self.mix(F.leaky_relu(self.enter(x), 0.1), at))
+        return _in_parts(self._gated, x, self.mix(_in_parts(self._entered, x), at))
+
+    def _entered(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.enter(x), 0.1)
+
+    def _gated(self, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + self.leave(mixed)
         gate, value = self.widen(x).chunk(2, dim=1)
         return x + self.narrow(gate.clamp(0, _LOUDEST) * value.clamp(-_LOUDEST, _LOUDEST))
 
@@ -190,7 +214,10 @@ class FrequencySpatialAttention(nn.Module):
         dct = self.dct.to(x.dtype)
         spectrum = (dct @ windows) * (2 * torch.sigmoid(self.frequency_gate)).to(x.dtype)
         frequency = (dct.T @ spectrum)[window, place]
-        spatial = x * torch.sigmoid(self.spatial_gate(x, at))
+        return _in_parts(self._fused, x, frequency, self.spatial_gate(x, at))
+
+    def _fused(self, x: Tensor, frequency: Tensor, gate: Tensor) -> Tensor:
+        spatial = x * torch.sigmoid(gate)
         fused = frequency * torch.sigmoid(self.fuse_spatial(spatial)) + spatial * torch.sigmoid(
             self.fuse_frequency(frequency)
         )

@@ -50,7 +50,7 @@ def encode_plate(
     importance = importance_of(job, Window.around(cells), brain.device)
     with brain.sharing(len(at)):
         source = blocks_at(picture, at)
-        latent = latents(brain, "plate", at, source, grey, importance, q, project=effort.project)
+        latent = latents(brain, "plate", at, source, grey, importance, q, effort=effort)
         coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), q, job.thrift)
     writer.add(coded.rows, coded.coded)
     payload = close_payload(brain, writer, 0, q)

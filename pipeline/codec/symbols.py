@@ -14,7 +14,9 @@ from torch import Tensor
 
 from pipeline.codec.blocks import SAMPLES, Positions, weighted
 from pipeline.codec.brain import Brain
+from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.entropy import TABLES, Step, steps, table_scale
+from pipeline.codec.exact import quick_bf16
 from pipeline.codec.model import LAMBDA, Kind, Modes, loss_weight, quantise, side_features
 from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
@@ -24,6 +26,7 @@ from pipeline.errors import StreamError
 
 SYMBOL_LIMIT = 2047
 LITTLE = 0.002  # of its bits: for less a layer is not coded again
+_MANY = 512  # positions; of fewer float32 is as quick, for weights and features have to be converted
 FLAG_BITS = 2.0  # about what it takes to say that a position has symbols
 # How much of what the synthesis would miss of an unquantised latent is given back to it. Nothing in the background,
 # whose error counts less than its latent says: allocation is for the analysis to make.
@@ -69,7 +72,7 @@ def latents(
     importance: Tensor,
     q: int,
     *,
-    project: bool = True,
+    effort: Effort = BEST,
 ) -> Tensor:
     """What N positions have to say, in quantiser steps and not yet rounded, (N,96). `source` and `prediction` (N,96)
     grey levels; `importance` (1,rows,cols,1)."""
@@ -78,9 +81,10 @@ def latents(
     nets = brain.nets
     quality = torch.full((1,), float(q), device=brain.device)
     synthesis = nets.synthesis_of(kind)
-    with torch.autocast(brain.device.type, torch.bfloat16, enabled=brain.bf16):
+    bf16 = brain.bf16 or (effort.half and len(at) >= _MANY and quick_bf16(brain.device))
+    with torch.autocast(brain.device.type, torch.bfloat16, enabled=bf16):
         latent = nets.analysis_of(kind)(source - prediction, prediction, importance, quality, at)
-    if PROJECTED[kind] and project:
+    if PROJECTED[kind] and effort.project:
         missed = weighted(source - synthesis(latent, prediction, quality, at))
         latent = latent + PROJECTED[kind] * synthesis.project(missed, quality)
     return latent
