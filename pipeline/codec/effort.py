@@ -15,6 +15,9 @@ class Effort:
     """`recode`: positions that did not pay are taken out and the layer is coded again; else it is guessed beforehand
     which will pay. `project`: what the synthesis would miss is partly given back to the latents.
 
+    With `layer_bits` it is guessed before the motion search too: a layer whose symbols promise to save less than that
+    in all has none.
+
     Motion is searched in cells where symbols would save more than `lively_bits` in place: for the cell and, with
     `split`, for each of its blocks; of the neighbours' vectors the first `taken` are tried. With `refine` so are, for
     the cell, its match with one component as expected, and what lies a quarter pixel beside its best vector.
@@ -26,6 +29,7 @@ class Effort:
     name: str
     recode: bool = True
     project: bool = True
+    layer_bits: float = 0.0
     lively_bits: float = 0.0
     refine: bool = True
     split: bool = True
@@ -44,6 +48,7 @@ EFFORTS = {
             "fast",
             recode=False,
             project=False,
+            layer_bits=64.0,
             lively_bits=20.0,
             refine=False,
             split=False,

@@ -14,8 +14,9 @@ from pipeline.codec import weights
 from pipeline.codec.brain import Brain
 from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource, block_means
 from pipeline.codec.effort import BEST, EFFORTS
-from pipeline.codec.layer import Coded, Job, cells_worth_coding, encode_layer
-from pipeline.codec.modes import is_moving
+from pipeline.codec.layer import Coded, Job, cells_worth_coding, encode_layer, encode_still
+from pipeline.codec.model import LEAST_BITS
+from pipeline.codec.modes import Vectors, is_moving, places_of
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.passes import cell_errors
 from pipeline.codec.plate import encode_plate
@@ -221,10 +222,15 @@ class Encoder:
     def _code_foreground(self, segment: _Segment, picture: Planes, mask: RoiMask, q: int) -> Coded:
         state, cells, effort = self._foreground, mask.cells, self._effort
         importance = mask.importance.astype(np.float32) / 255
-        lively = cells_worth_coding(
-            self._brain, state, picture, cells, q=q, importance=importance, least_bits=effort.lively_bits
-        )
-        coded = self._code(segment, state, picture, cells, lively, importance, q, self.tuning.thrift)
+        lively, promised = cells_worth_coding(
+            self._brain, state, picture, cells, q=q, importance=importance, least_bits=effort.lively_bits,
+            exact=effort.layer_bits > 0,
+        )  # fmt: skip
+        if promised < effort.layer_bits and cells.any():
+            job = Job(picture, cells, Vectors.still(places_of(cells)), importance, q, effort=effort)
+            coded = encode_still(self._brain, state, job)
+        else:
+            coded = self._code(segment, state, picture, cells, lively, importance, q, self.tuning.thrift)
         state.restore(cells, segment.plate)
         return coded
 
@@ -240,10 +246,19 @@ class Encoder:
             scene.update(picture, busy=busy, changed=changed)
             if not due:  # what an object leaves behind may never have been seen
                 changed &= uncovered
-            changed &= cells_worth_coding(self._brain, state, picture, changed, q=q, importance=importance)
+            changed &= self._worth_coding(picture, changed, q, importance)
             segment.kept.keep(means, changed)
         coded = self._code(segment, state, picture, changed, changed, importance, q, self.tuning.thrift_background)
         return coded
+
+    def _worth_coding(self, picture: Planes, cells: Cells, q: int, importance: npt.NDArray[np.float32]) -> Cells:
+        """Which of the background's cells that have changed pay."""
+        least = self._effort.layer_bits
+        worth, promised = cells_worth_coding(
+            self._brain, self._background, picture, cells, q=q, importance=importance,
+            least_bits=0.0 if least else LEAST_BITS, exact=least > 0,
+        )  # fmt: skip
+        return worth & (promised >= least)
 
     def _code(
         self, segment: _Segment, state: LayerState, picture: Planes, cells: Cells, lively: Cells,

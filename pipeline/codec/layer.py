@@ -156,7 +156,9 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
             with brain.sharing(len(coded)):
                 tried = attempt(chosen, coded, latent[paid])
     writer = SymbolWriter(state.tables, brain.counts)
-    flags = _write_side(writer, state, job, window, coded)
+    now = np.zeros_like(state.past.coded)
+    now[window.positions] = coded.chosen[0].cpu().numpy()
+    flags = _write_side(writer, state, job, now)
     writer.add(tried.rows, tried.coded)
     symbols, pictures[chosen] = tried.symbols, tried.pictures
     payload = close_payload(brain, writer, flags, job.q)
@@ -164,6 +166,17 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     mode, vector = job.vectors.mode, job.vectors.vector
     state.commit(job.cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=mode, vector=vector)
     return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols))
+
+
+def encode_still(brain: Brain, state: LayerState, job: Job) -> Coded:
+    """Encode a layer whose cells all stay as they are, and commit it to the state."""
+    writer = SymbolWriter(state.tables, brain.counts)
+    flags = _write_side(writer, state, job, np.zeros_like(state.past.coded))
+    payload = close_payload(brain, writer, flags, job.q)
+    state.tables.learn(*writer.collected())
+    state.commit_still(job.cells)
+    none = torch.zeros(4 * len(job.vectors.places), dtype=torch.bool)
+    return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, none), torch.zeros(0, SAMPLES)))
 
 
 def _savings(
@@ -187,25 +200,27 @@ def cells_worth_coding(
     q: int,
     importance: npt.NDArray[np.float32],
     least_bits: float = LEAST_BITS,
-) -> Cells:
+    exact: bool = False,
+) -> tuple[Cells, float]:
     """Of some cells (rows, cols) those in which at least one position would save more than `least_bits` by symbols if
-    it were predicted in place."""
-    kept = np.zeros_like(cells)
+    it were predicted in place; and how many bits all that save some would save. `exact`: by the closer estimate."""
+    kept, promised = np.zeros_like(cells), 0.0
     if cells.any():
         window = brain.window(cells)
         at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
         residual = blocks_at(window.of(picture), at) - blocks_at(window.of(state.plane), at)
         counts = importance[window.cells].repeat(2, 0).repeat(2, 1)[at.chosen[0].cpu().numpy()]
         weight = torch.from_numpy(counts).to(brain.device)
-        grid = at.spread(_savings(brain, _kind(state.layer), residual, weight, q)[0][:, None])
+        savings = _savings(brain, _kind(state.layer), residual, weight, q, exact=exact)[0]
         rows, cols = cells[window.cells].shape
-        best = grid.cpu().numpy().reshape(rows, 2, cols, 2).max((1, 3))
+        best = at.spread(savings[:, None]).cpu().numpy().reshape(rows, 2, cols, 2).max((1, 3))
         kept[window.cells] = best > least_bits
-    return kept
+        promised = float(savings.clamp(min=0).sum())
+    return kept, promised
 
 
-def _write_side(writer: SymbolWriter, state: LayerState, job: Job, window: Window, coded: Positions) -> int:
-    """Map, modes, vectors and coded block flags; returns the header's flags."""
+def _write_side(writer: SymbolWriter, state: LayerState, job: Job, coded: Cells) -> int:
+    """Map, modes, vectors and the block flags `coded` (2 rows, 2 cols); returns the header's flags."""
     flags, past, moment = 0, state.past, Moment(state.layer, job.q, state.age)
     if np.array_equal(job.cells, past.cells):
         flags |= _SAME_MAP
@@ -216,9 +231,7 @@ def _write_side(writer: SymbolWriter, state: LayerState, job: Job, window: Windo
     else:
         write_modes(writer, moment, job.cells, job.vectors.mode, past)
         write_vectors(writer, moment, job.vectors, past)
-    now = np.zeros_like(past.coded)
-    now[window.positions] = coded.chosen[0].cpu().numpy()
-    write_flags(writer, moment, now, job.cells, job.vectors, past)
+    write_flags(writer, moment, coded, job.cells, job.vectors, past)
     return flags
 
 

@@ -163,13 +163,23 @@ class LayerState:
         plane = tuple(p.clone() for p in self.plane)
         self.plane = plane[0], plane[1], plane[2]
         put_blocks(window.of(self.plane), at, blocks.round().clamp(0, 255).to(torch.uint8))
-        self._apart = self._apart | cells
-        self.symbols = symbols
         flags = np.zeros_like(self.past.coded)
         flags[window.positions] = coded.chosen[0].cpu().numpy()
+        self._remember(cells, flags, symbols, mode, vector)
+
+    def commit_still(self, cells: Cells) -> None:
+        """A frame all of whose `cells` stay as they are."""
+        count = np.count_nonzero(cells)
+        none, still = np.zeros_like(self.past.coded), np.zeros((count, 4, 2), np.int64)
+        self._remember(cells, none, self.symbols[:0], np.zeros(count, np.int64), still)
+
+    def _remember(self, cells: Cells, flags: Cells, symbols: Tensor, mode: Ints, vector: Ints) -> None:
+        self._apart = self._apart | cells
+        self.symbols = symbols
         total, filled = np.zeros(flags.shape, np.uint8), np.zeros(flags.shape, np.uint8)
-        sums = torch.stack((symbols.abs().sum(1).clamp(max=255), (symbols != 0).sum(1)))
-        total[flags], filled[flags] = sums.byte().cpu().numpy()
+        if len(symbols):
+            sums = torch.stack((symbols.abs().sum(1).clamp(max=255), (symbols != 0).sum(1)))
+            total[flags], filled[flags] = sums.byte().cpu().numpy()
         modes, vectors = np.full(cells.shape, -1, np.int64), np.zeros((*cells.shape, 2), np.int64)
         modes[cells], vectors[cells] = mode, vector[:, 0]
         self.past = self.past.then(cells, modes, vectors, flags, total, filled)
