@@ -15,12 +15,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.codec.blocks import Positions, weighted
+from pipeline.codec.blocks import CHROMA_WEIGHT, LUMA, SAMPLES, Positions, weighted
 from pipeline.codec.entropy import RING, SIDE, IndexNet, IntegerLinear, MeanNet, Step, logistic_bits, steps, table_scale
 from pipeline.codec.native import compiled, on_host
 from pipeline.codec.nets import Analysis, Curve, Enhancement, RegionAttention, Synthesis, step_size
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 Kind = Literal["plate", "foreground", "background"]
 
 # Rate-distortion in one number: bits + squared error * LAMBDA / step^2. High-rate theory gives 8.7 for a uniform
@@ -29,6 +30,8 @@ LAMBDA = 8.7
 LEAST_BITS = 3.0  # what a position has to save to get symbols
 _LEVEL_BITS = 6.0  # of a component that is not zero
 _LEVEL_COSTS = (_LEVEL_BITS + 2 * np.log2(np.maximum(1, np.arange(4096)))).astype(np.float32)
+_LEAST_LEVEL = 0.5  # of a component, in steps: what is smaller is rounded away
+_CHROMA_SHARE = np.float32(CHROMA_WEIGHT**2)
 # See `guessed_loss`; fitted on the development clips.
 _DEAD, _GROUP_SIZES = 0.75, (8, 16, 24, 48)
 _GUESSED_FLAG, _GUESSED_BITS, _GUESSED_ERROR = 13.35, (-2.35, 0.52, 3.0, 4.98), (-0.61, 0.63, -0.49)
@@ -180,15 +183,36 @@ def saving(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Ten
     `residual` (N,96), its principal components `basis`, `step` (N,) of the quantiser, `weight` (N,) of the error.
     """
     if on_host(residual):
-        found = torch.empty(len(residual))
-        parts = (residual @ weighted(basis).T).float()
-        _savings(parts.numpy(), step.numpy(), (LAMBDA * weight).numpy(), found.numpy())
+        found, loud = torch.zeros(len(residual)), _louder(residual, step, _LEAST_LEVEL)
+        parts = (residual[loud] @ weighted(basis).T).float()
+        _savings(parts.numpy(), loud.numpy(), step.numpy(), (LAMBDA * weight).numpy(), found.numpy())
         return found
     size = (weighted(residual) @ basis.T).abs() / step[:, None]
     level = size.round()
     saved = LAMBDA * weight.unsqueeze(-1) * (size.square() - (size - level).square())
     cost = _LEVEL_BITS + 2 * torch.log2(level.clamp(min=1))
     return torch.where(level > 0, saved - cost, 0.0).clamp(min=0).sum(1)
+
+
+def _louder(residual: Tensor, step: Tensor, least: float) -> Tensor:
+    """Which of residuals (N,96) have more error than one component of `least` steps: in the others all are smaller."""
+    which = torch.empty(len(residual), dtype=torch.int64)
+    return which[: _find_louder(residual.numpy(), step.numpy(), least, which.numpy())]
+
+
+@compiled
+def _find_louder(residual: Floats, step: Floats, least: float, which: Ints) -> int:
+    count, share = 0, np.float32(least * least)
+    for n in range(len(residual)):
+        luma, chroma = np.float32(0), np.float32(0)
+        for i in range(LUMA):
+            luma += residual[n, i] * residual[n, i]
+        for i in range(LUMA, SAMPLES):
+            chroma += residual[n, i] * residual[n, i]
+        if luma + _CHROMA_SHARE * chroma > share * step[n] * step[n]:
+            which[count] = n
+            count += 1
+    return count
 
 
 @compiled
@@ -212,14 +236,21 @@ def error_and_saving(parts: Floats, step: float, price: float) -> tuple[np.float
 
 
 @compiled
-def _savings(parts: Floats, step: Floats, price: Floats, found: Floats) -> None:
-    for n in range(len(parts)):
-        found[n] = error_and_saving(parts[n], step[n], price[n])[1]
+def _savings(parts: Floats, which: Ints, step: Floats, price: Floats, found: Floats) -> None:
+    """Fills `found` (N,) at the places `which` (n,), of which `parts` (n,96) are the components."""
+    for k in range(len(parts)):
+        n = which[k]
+        found[n] = error_and_saving(parts[k], step[n], price[n])[1]
 
 
 def guessed_loss(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) -> Tensor:
     """About how many bits coding a residual will take beyond what the error that it removes is worth, (N,): a linear
     fit of what `layer.Attempt.paid` finds, right six times in seven. Shapes as `saving`."""
+    if on_host(residual):
+        found, loud = torch.full((len(residual),), _GUESSED_FLAG), _louder(residual, step, _DEAD)
+        parts = (residual[loud] @ weighted(basis).T).float()
+        _guess(parts.numpy(), loud.numpy(), step.numpy(), (LAMBDA * weight).numpy(), found.numpy())
+        return found
     size = (weighted(residual) @ basis.T).abs() / step[:, None]
     level = torch.where(size > _DEAD, size.round().clamp(min=1), 0.0)
     error, missed = size.square().sum(1), (size - level).square().sum(1)
@@ -229,6 +260,29 @@ def guessed_loss(residual: Tensor, basis: Tensor, step: Tensor, weight: Tensor) 
     ]
     worth = _GUESSED_ERROR[0] * error + _GUESSED_ERROR[1] * missed + _GUESSED_ERROR[2]
     return _GUESSED_FLAG + torch.stack(spent).sum(0) + LAMBDA * weight * worth
+
+
+@compiled
+def _guess(parts: Floats, which: Ints, step: Floats, price: Floats, found: Floats) -> None:
+    """Fills `found` (N,) at the places `which` (n,), of which `parts` (n,96) are the components. What is left at the
+    others never pays."""
+    one, dead = np.float32(1), np.float32(_DEAD)
+    for k in range(len(parts)):
+        n, start = which[k], 0
+        unit, error, missed, spent = step[n], np.float32(0), np.float32(0), float(_GUESSED_FLAG)
+        for group in range(len(_GROUP_SIZES)):
+            product = 1.0  # of up to 48 factors: a logarithm of each would take most of the time
+            for c in range(start, start + _GROUP_SIZES[group]):
+                size = abs(parts[k, c]) / unit
+                level = max(np.rint(size), one) if size > dead else np.float32(0)
+                square = size * size
+                error += square
+                missed += (size - level) * (size - level)
+                product *= float(one + square)
+            spent += _GUESSED_BITS[group] * float(np.log2(product))
+            start += _GROUP_SIZES[group]
+        worth = _GUESSED_ERROR[0] * error + _GUESSED_ERROR[1] * missed + _GUESSED_ERROR[2]
+        found[n] = spent + price[n] * worth
 
 
 def quantise(values: Tensor, scale: Tensor, strength: float = 1.0) -> Tensor:

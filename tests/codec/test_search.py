@@ -8,7 +8,7 @@ import torch
 
 from pipeline.codec.blocks import weighted
 from pipeline.codec.match import match
-from pipeline.codec.model import LAMBDA, LEAST_BITS, saving
+from pipeline.codec.model import LAMBDA, LEAST_BITS, guessed_loss, saving
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, Vectors, places_of
 from pipeline.codec.motion import fetch_by_tensors, window
 from pipeline.codec.past import Moment, Past
@@ -133,6 +133,18 @@ def test_a_candidate_costs_what_the_model_says(plate, lively):
     error = LAMBDA * each * (weighted(residual) / step).square().sum(1)
     wanted = error - torch.where(saved > LEAST_BITS, saved, 0.0)
     assert np.allclose(found, 7 + wanted.view(-1, 4).sum(1).numpy(), rtol=1e-4)
+
+
+def test_what_pays_is_guessed_alike_compiled_and_by_tensors():
+    generator = torch.Generator().manual_seed(2)
+    basis = torch.linalg.qr(torch.randn(96, 96, generator=generator)).Q
+    residual = torch.randn(400, 96, generator=generator) * torch.rand(400, 1, generator=generator) * 12
+    step, weight = torch.full((400,), 9.0), 0.1 + 0.9 * torch.rand(400, generator=generator)
+    by_tensors = guessed_loss(residual, basis, step, weight)
+    with torch.inference_mode():
+        compiled = guessed_loss(residual, basis, step, weight)
+    assert 0.2 < float((by_tensors < 0).float().mean()) < 0.8
+    assert torch.allclose(compiled.clamp(max=0), by_tensors.clamp(max=0), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(4))
