@@ -14,14 +14,26 @@ log = logging.getLogger(__name__)
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
-# Sums may be taken in any order: those made here are of integers that float32 holds, or are an encoder's estimates.
-_FAST_MATH = {"reassoc", "contract", "nsz"}
+# Products are added without rounding in between.
+_FUSED = {"contract"}
 
 
 def compiled(function: _F) -> _F:
     """The function compiled at its first call, without Python's lock while it runs. What was compiled is kept on disk
-    for the next process, beside the source or in the user's cache; where neither can be written, in memory alone."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FAST_MATH}
+    for the next process, beside the source or in the user's cache; where neither can be written, in memory alone.
+
+    Sums may be taken in any order: of integers that float32 holds, or in an encoder's estimates.
+    """
+    return _compiled(function, {"reassoc", "nsz"} | _FUSED)
+
+
+def compiled_in_order(function: _F) -> _F:
+    """The same where sums are taken in the order in which they are written."""
+    return _compiled(function, _FUSED)
+
+
+def _compiled(function: _F, fast_math: set[str]) -> _F:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fast_math}
     try:
         kept = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no place for a cache

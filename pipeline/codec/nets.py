@@ -14,15 +14,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import chain
-from typing import Literal
+from itertools import chain, repeat
+from typing import Literal, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.codec.blocks import SAMPLES, Positions, around, unweighted, weighted
-from pipeline.codec.native import on_host
+from pipeline.codec.native import compiled_in_order, on_host
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 LATENT = SAMPLES
 QUALITIES = 64  # integer quality steps, 12 to the octave
@@ -78,13 +83,15 @@ _AT_ONCE = 2048  # positions a thread, whose features a core's own cache holds
 
 
 def _in_parts(pointwise: Callable[..., Tensor], *features: Tensor) -> Tensor:
-    """What a function makes of each position's features, (N,C) each, some positions at a time: memory is slower."""
-    many = _AT_ONCE * torch.get_num_threads()
-    if len(features[0]) <= many or not on_host(features[0]):
+    """What a function makes of each position's features, (N,...) each or (1,...) for all, some positions at a time:
+    memory is slower."""
+    count, many = max(map(len, features)), _AT_ONCE * torch.get_num_threads()
+    if count <= many or not on_host(features[0]):
         return pointwise(*features)
-    parts = (pointwise(*part) for part in zip(*(torch.split(each, many) for each in features), strict=True))
+    split = (torch.split(each, many) if len(each) == count else repeat(each) for each in features)
+    parts = (pointwise(*part) for part in zip(*split, strict=False))
     first = next(parts)
-    made = first.new_empty(len(features[0]), first.shape[1])
+    made = first.new_empty(count, first.shape[1])
     for place, part in zip(torch.split(made, many), chain((first,), parts), strict=True):
         place.copy_(part)
     return made
@@ -98,6 +105,13 @@ class SpatialMix(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, features: Tensor, at: Positions) -> Tensor:
+        if torch.get_num_threads() == 1 and features.dtype == torch.float32 and on_host(features):
+            mixed, weight = torch.empty_like(features), self.conv.weight.flatten(1).T.contiguous()
+            _mix(
+                features.numpy(), at.neighbours(_SQUARE).numpy(), weight.numpy(), cast(Tensor, self.conv.bias).numpy(),
+                mixed.numpy(),
+            )  # fmt: skip
+            return mixed
         if at.sparse:  # the same sums on squares around the positions
             squares = (
                 around(features, at.neighbours(_SQUARE)).view(len(at), 3, 3, features.shape[1]).permute(0, 3, 1, 2)
@@ -106,6 +120,25 @@ class SpatialMix(nn.Module):
             return F.conv2d(squares, conv.weight, conv.bias, groups=conv.groups).flatten(1)
         grid = at.spread(features).permute(0, 3, 1, 2)  # NHWC memory seen as NCHW: channels-last without a copy
         return at.pick(self.conv(grid).permute(0, 2, 3, 1))
+
+
+@compiled_in_order
+def _mix(features: Floats, places: Ints, weight: Floats, bias: Floats, mixed: Floats) -> None:
+    """What oneDNN's convolution gives, to the bit: `weight` (9,C) times the features at the `places` (N,9), in their
+    order, and the bias at the end."""
+    count, channels = features.shape
+    for n in range(count):
+        line = mixed[n]
+        for c in range(channels):
+            line[c] = 0
+        for k in range(places.shape[1]):
+            place = places[n, k]
+            if place < count:
+                there, by = features[place], weight[k]
+                for c in range(channels):
+                    line[c] += there[c] * by[c]
+        for c in range(channels):
+            line[c] += bias[c]
 
 
 class Block(nn.Module):
@@ -246,20 +279,24 @@ class Analysis(nn.Module):
         (1,) for all -> (N,96)."""
         if _is_even(importance):  # then one gate serves all
             importance = importance[:, :1, :1]
-        scaled = weighted(residual)
-        x = self.enter(torch.cat((scaled / 16, (prediction - 128) / 64), dim=1))
-        x = x * torch.exp(self.quality(q)).to(x.dtype)
+        x = _in_parts(self._entered, residual, prediction, q)
         for i, block in enumerate(self.blocks):
             if self.regions:
                 x = x * self.regions[i](importance, at).to(x.dtype)
             if self.attention:
                 x = self.attention[i](x, at)
             x = block(x, at)
+        gates = residual.new_ones(1, 1) if self.linear_region is None else self.linear_region(importance, at)
+        return _in_parts(self._left, x, residual, gates, q)
+
+    def _entered(self, residual: Tensor, prediction: Tensor, q: Tensor) -> Tensor:
+        x = self.enter(torch.cat((weighted(residual) / 16, (prediction - 128) / 64), dim=1))
+        return x * torch.exp(self.quality(q)).to(x.dtype)
+
+    def _left(self, x: Tensor, residual: Tensor, gates: Tensor, q: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # large coefficients do not survive bf16
-            linear = scaled.float() @ self.basis.T
-        if self.linear_region is not None:
-            linear = linear * self.linear_region(importance, at)
-        latent = linear + 16 * self.leave(x).float()
+            linear = weighted(residual).float() @ self.basis.T
+        latent = linear * gates + 16 * self.leave(x).float()
         return latent * torch.exp(self.gain(q)) / step_size(q).unsqueeze(1)
 
 
@@ -278,13 +315,22 @@ class Synthesis(nn.Module):
 
     def forward(self, latent: Tensor, prediction: Tensor, q: Tensor, at: Positions) -> Tensor:
         """`latent` (N,96) in quantiser steps, `prediction` (N,96) grey levels, `q` (N,), or (1,) for all -> (N,96)."""
-        values = latent * torch.exp(self.gain(q)) * step_size(q).unsqueeze(1)
-        x = self.enter(torch.cat((values / 16, (prediction - 128) / 64), dim=1))
-        x = x * torch.exp(self.quality(q)).to(x.dtype)
+        x = _in_parts(self._entered, latent, prediction, q)
         for block in self.blocks:
             x = block(x, at)
+        return _in_parts(self._left, x, latent, prediction, q)
+
+    def _values(self, latent: Tensor, q: Tensor) -> Tensor:
+        """In grey levels."""
+        return latent * torch.exp(self.gain(q)) * step_size(q).unsqueeze(1)
+
+    def _entered(self, latent: Tensor, prediction: Tensor, q: Tensor) -> Tensor:
+        x = self.enter(torch.cat((self._values(latent, q) / 16, (prediction - 128) / 64), dim=1))
+        return x * torch.exp(self.quality(q)).to(x.dtype)
+
+    def _left(self, x: Tensor, latent: Tensor, prediction: Tensor, q: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            linear = values.float() @ self.basis
+            linear = self._values(latent, q).float() @ self.basis
         return prediction + unweighted(linear) + 16 * self.leave(x).float()
 
     def project(self, error: Tensor, q: Tensor) -> Tensor:

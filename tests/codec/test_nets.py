@@ -16,6 +16,7 @@ from pipeline.codec.nets import (
     SpatialMix,
     Synthesis,
 )
+from pipeline.codec.threads import shared
 
 
 @torch.inference_mode()
@@ -32,6 +33,32 @@ def test_few_positions_are_mixed_like_many(channels):
     grid = few.spread(features)
     many = Positions(torch.ones_like(chosen))
     assert torch.equal(mix(features, few), few.pick(many.spread(mix(many.pick(grid), many))))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("area", [(2, 5), (24, 36)])
+def test_one_thread_mixes_like_two(area):
+    """Compiled and by convolution, to the bit: whoever decodes may have other cores than who encoded."""
+    torch.manual_seed(0)
+    mix, chosen = SpatialMix(96), torch.zeros(2, 24, 36, dtype=torch.bool)
+    chosen[0, : area[0], : area[1]] = torch.rand(*area) < 0.8
+    at = Positions(chosen)
+    features = torch.randn(len(at), 96) * 4
+    found = []
+    for threads in (1, 2):
+        with shared(10_000, threads):
+            found.append(mix(features, at))
+    assert torch.equal(*found)
+
+
+@torch.inference_mode()
+def test_parts_of_many_positions_are_the_whole():
+    torch.manual_seed(0)
+    block, at = Block(32), Positions(torch.rand(1, 64, 80) < 0.9)
+    x = torch.randn(len(at), 32)
+    with shared(len(at), 1):
+        whole = block._gated(x, block.mix(block._entered(x), at))
+        assert torch.equal(block(x, at), whole)
 
 
 def scattered() -> Positions:
