@@ -10,12 +10,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.codec.native import compiled, on_host
+
 if TYPE_CHECKING:
     from pipeline.codec.entropy import Step
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 LUMA, CHROMA = 64, 16
 SAMPLES = LUMA + 2 * CHROMA
@@ -112,6 +120,13 @@ class Positions:
 
     def neighbours(self, offsets: Offsets) -> Tensor:
         """(N,len(offsets)) int64: which of the positions lies there; N where none does, or where the grid ends."""
+        if offsets not in self._neighbours and on_host(self.index):
+            found = torch.empty(len(self), len(offsets), dtype=torch.int64)
+            _find_neighbours(
+                self._numbers().numpy(), self.picture.numpy(), self.row.numpy(), self.col.numpy(),
+                np.array(offsets, np.int64), found.numpy(),
+            )  # fmt: skip
+            self._neighbours[offsets] = found
         if offsets not in self._neighbours:
             reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
             padded = F.pad(self._numbers(), (reach,) * 4, value=len(self))
@@ -144,6 +159,16 @@ class Positions:
         down, across = -(-self.rows // size), -(-self.cols // size)
         window = (self.picture * down + self.row // size) * across + self.col // size
         return self.batch * down * across, window, self.row % size * size + self.col % size
+
+
+@compiled
+def _find_neighbours(numbers: Ints, picture: Ints, row: Ints, col: Ints, offsets: Ints, found: Ints) -> None:
+    rows, cols = numbers.shape[1], numbers.shape[2]
+    for n in range(len(found)):
+        for k in range(len(offsets)):
+            r, c = row[n] + offsets[k, 0], col[n] + offsets[k, 1]
+            inside = r >= 0 and c >= 0 and r < rows and c < cols
+            found[n, k] = numbers[picture[n], r, c] if inside else len(found)
 
 
 class PaddedPositions(Positions):
@@ -196,6 +221,37 @@ def blocks_at(planes: tuple[Tensor, Tensor, Tensor], at: Positions) -> Tensor:
         found = plane.view(line).view(-1, at.rows, size, at.cols)[at.picture, at.row, :, at.col]
         parts.append(found.contiguous().view(torch.uint8))
     return torch.cat(parts, dim=1).float()
+
+
+def window_blocks(planes: tuple[Tensor, Tensor, Tensor], at: Positions, top: int, left: int) -> Tensor:
+    """`blocks_at` of a part of one picture's planes, whose first position is (top, left) of theirs."""
+    if on_host(planes[0]):
+        blocks = torch.empty(len(at), SAMPLES)
+        y, u, v = (plane[0].numpy() for plane in planes)
+        _copy_blocks(y, u, v, (at.row + top).numpy(), (at.col + left).numpy(), blocks.numpy())
+        return blocks
+    parts = []
+    for plane, (_, size, _) in zip(planes, _PARTS, strict=True):
+        parts.append(plane.narrow(1, top * size, at.rows * size).narrow(2, left * size, at.cols * size))
+    return blocks_at((parts[0], parts[1], parts[2]), at)
+
+
+@compiled
+def copy_block(y: Bytes, u: Bytes, v: Bytes, row: int, col: int, found: Floats) -> None:
+    """One position of planes (H,W) as it is, to `found` (96,)."""
+    for i in range(8):
+        for j in range(8):
+            found[8 * i + j] = y[8 * row + i, 8 * col + j]
+    for i in range(4):
+        for j in range(4):
+            found[64 + 4 * i + j] = u[4 * row + i, 4 * col + j]
+            found[80 + 4 * i + j] = v[4 * row + i, 4 * col + j]
+
+
+@compiled
+def _copy_blocks(y: Bytes, u: Bytes, v: Bytes, row: Ints, col: Ints, blocks: Floats) -> None:
+    for n in range(len(blocks)):
+        copy_block(y, u, v, row[n], col[n], blocks[n])
 
 
 def put_blocks(planes: tuple[Tensor, Tensor, Tensor], at: Positions, blocks: Tensor) -> None:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import SAMPLES, Positions, blocks_at
+from pipeline.codec.blocks import SAMPLES, Positions, window_blocks
 from pipeline.codec.brain import Brain
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.flags import read_flags, write_flags
@@ -84,9 +84,14 @@ def _position_modes(vectors: Vectors, cells: Cells, state: LayerState, window: W
     return Modes(mode, vector, split, fields[:, 1], torch.full_like(mode, state.age))
 
 
+def _blocks(planes: Planes, window: Window, at: Positions) -> Tensor:
+    """(N,96): planes at the positions of a window."""
+    return window_blocks(planes, at, 2 * window.top, 2 * window.left)
+
+
 def predict(state: LayerState, plate: Planes, modes: Modes, window: Window, at: Positions) -> Tensor:
     """(N,96): the layer's plane in place or moved, or the plate."""
-    prediction = blocks_at(window.of(state.plane), at)
+    prediction = _blocks(state.plane, window, at)
     row, col = at.row + 2 * window.top, at.col + 2 * window.left
     for mode, planes in ((MOVED, state.plane), (PLATE, plate)):
         chosen = (modes.mode == mode).nonzero().squeeze(1)
@@ -125,7 +130,7 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
     modes = _position_modes(job.vectors, job.cells, state, window, at)
     pictures = predict(state, plate, modes, window, at)
-    source, around = blocks_at(window.of(job.picture), at), importance_of(job, window, brain.device)
+    source, around = _blocks(job.picture, window, at), importance_of(job, window, brain.device)
     importance = at.pick(around)[:, 0]
 
     def attempt(chosen: Tensor, coded: Positions, latent: Tensor) -> Attempt:
@@ -208,7 +213,7 @@ def cells_worth_coding(
     if cells.any():
         window = brain.window(cells)
         at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
-        residual = blocks_at(window.of(picture), at) - blocks_at(window.of(state.plane), at)
+        residual = _blocks(picture, window, at) - _blocks(state.plane, window, at)
         counts = importance[window.cells].repeat(2, 0).repeat(2, 1)[at.chosen[0].cpu().numpy()]
         weight = torch.from_numpy(counts).to(brain.device)
         savings = _savings(brain, _kind(state.layer), residual, weight, q, exact=exact)[0]

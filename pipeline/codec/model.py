@@ -64,6 +64,14 @@ class Modes:
 def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
     """The index net's side inputs, (N,SIDE) float32 integers 0..255. Normative."""
     n = len(at)
+    if on_host(at.index):
+        side = torch.empty(n, SIDE)
+        _fill_side(
+            kind != "background", q.numpy(), modes.mode.numpy(), modes.vector.numpy(), modes.split.numpy(),
+            modes.coded_before.numpy(), modes.age.numpy(), at.row.numpy(), at.col.numpy(), at.neighbours(RING).numpy(),
+            side.numpy(),
+        )  # fmt: skip
+        return side
     side = torch.zeros(n, SIDE, device=at.index.device)
     side[:, 0] = 0.0 if kind == "background" else 255.0
     side[:, 1] = q * 4
@@ -78,6 +86,26 @@ def side_features(kind: Kind, q: Tensor, modes: Modes, at: Positions) -> Tensor:
     side[:, 12] = (modes.age == 0) * 255
     side[:, 13] = modes.age.clamp(max=15) * 17
     return side
+
+
+@compiled
+def _fill_side(
+    foreground: bool, q: Floats, mode: Ints, vector: Ints, split: Ints, before: Ints, age: Ints, row: Ints, col: Ints,
+    around: Ints, side: Floats,
+) -> None:  # fmt: skip
+    for n in range(len(side)):
+        here, count = side[n], 0
+        for k in range(around.shape[1]):
+            count += around[n, k] < len(side)
+        here[0] = 255 * foreground
+        here[1] = q[n if len(q) > 1 else 0] * 4
+        for k, which in enumerate((1, 2, 0)):
+            here[2 + k] = 255 * (mode[n] == which)
+        here[5], here[6] = 4 * min(abs(vector[n, 0]), 63), 4 * min(abs(vector[n, 1]), 63)
+        here[7], here[8] = 255 * split[n], 255 * before[n]
+        here[9] = 31 * count
+        here[10], here[11] = 255 * (row[n] % 2), 255 * (col[n] % 2)
+        here[12], here[13] = 255 * (age[n] == 0), 17 * min(age[n], 15)
 
 
 def _neighbours(at: Positions) -> Tensor:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pipeline.codec.blocks import copy_block
 from pipeline.codec.native import compiled
 
 MAX_VECTOR = 511  # quarter pixels, either way
@@ -127,18 +128,6 @@ def fetch_block(
     top, left, down, across = 4 * row + (dy >> 3), 4 * col + (dx >> 3), _CHROMA[dy & 7], _CHROMA[dx & 7]
     _chroma_block(u, top, left, down, across, small, lines, found[64:80])
     _chroma_block(v, top, left, down, across, small, lines, found[80:])
-
-
-@compiled
-def copy_block(y: Bytes, u: Bytes, v: Bytes, row: int, col: int, found: Floats) -> None:
-    """One position of planes (H,W) as it is, to `found` (96,)."""
-    for i in range(8):
-        for j in range(8):
-            found[8 * i + j] = y[8 * row + i, 8 * col + j]
-    for i in range(4):
-        for j in range(4):
-            found[64 + 4 * i + j] = u[4 * row + i, 4 * col + j]
-            found[80 + 4 * i + j] = v[4 * row + i, 4 * col + j]
 
 
 @compiled

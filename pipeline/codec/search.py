@@ -15,12 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import SAMPLES, weighted
+from pipeline.codec.blocks import SAMPLES, copy_block, weighted
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.match import Matches, match
 from pipeline.codec.model import LAMBDA, LEAST_BITS, error_and_saving, loss_weight
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
-from pipeline.codec.motion import MAX_VECTOR, copy_block, fetch_block
+from pipeline.codec.motion import MAX_VECTOR, fetch_block
 from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment

@@ -15,6 +15,7 @@ from pipeline.codec.blocks import (
     sum_around,
     to_blocks,
     to_planes,
+    window_blocks,
 )
 
 
@@ -121,3 +122,25 @@ def test_means_of_squares_are_exact(size):
     plane = torch.randint(0, 256, (2, 16, 24), dtype=torch.uint8)
     plane[0] = 255
     assert torch.equal(square_means(plane, size), torch.nn.functional.avg_pool2d(plane.float(), size))
+
+
+def test_blocks_of_a_window_are_those_of_its_planes():
+    torch.manual_seed(0)
+    planes = tuple(torch.randint(0, 256, (1, 9 * n, 11 * n), dtype=torch.uint8) for n in (8, 4, 4))
+    chosen = torch.zeros(1, 9, 11, dtype=torch.bool)
+    chosen[:, 2:7, 3:9] = torch.rand(5, 6) < 0.6
+    whole, window = Positions(chosen), Positions(chosen[:, 2:7, 3:9])
+    expected = blocks_at((planes[0], planes[1], planes[2]), whole)
+    assert torch.equal(window_blocks((planes[0], planes[1], planes[2]), window, 2, 3), expected)
+    with torch.inference_mode():
+        assert torch.equal(window_blocks((planes[0], planes[1], planes[2]), window, 2, 3), expected)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.7, 1.0])
+def test_neighbours_are_found_alike_compiled_and_by_tensors(share):
+    torch.manual_seed(0)
+    chosen = torch.rand(2, 9, 11) < share
+    for offsets in (((-2, 0), (2, 0), (0, -2), (0, 2)), ((-1, -1), (0, 0), (1, 0))):
+        expected = Positions(chosen).neighbours(offsets)
+        with torch.inference_mode():
+            assert torch.equal(Positions(chosen).neighbours(offsets), expected)

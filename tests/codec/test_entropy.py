@@ -203,7 +203,8 @@ def test_side_features_are_bytes():
         return torch.randint(0, high, (n,), generator=rng)
 
     vector = torch.randint(-511, 512, (n, 2), generator=rng)
-    side = side_features("background", some(64), Modes(some(3), vector, some(2), some(2), some(100)), at)
+    modes = Modes(some(3), vector, some(2), some(2), some(100))
+    side = side_features("background", some(64), modes, at)
     assert side.shape == (n, SIDE)
     assert torch.equal(side, side.round())
     assert side.min() >= 0
@@ -215,6 +216,9 @@ def test_side_features_are_bytes():
         row, col = int(at.row[i]), int(at.col[i])
         around = np.pad(chosen[batch], 1)[row : row + 3, col : col + 3].sum() - 1
         assert int(neighbours[i]) == around
+    with torch.inference_mode():
+        compiled = side_features("background", torch.tensor([11.0]), modes, at)
+    assert torch.equal(compiled, side_features("background", torch.full((len(at),), 11.0), modes, at))
 
 
 def test_quantiser_prefers_cheap_symbols():
