@@ -1,8 +1,9 @@
 """The codec: frames and masks to packets and back. Needs torch, knows no Ray, opens no file but its weights.
 
-In the order of the data: `state` (planes both ends keep), `change` (what moved in the background), `search` (motion),
-`blocks` and `nets` (transforms), `entropy`, `tables`, `adaptive`, `rans`, `maps` (bits), `layer` and `plate` (one
-payload), `encoder`, `decoder`, `weights`. `exact` keeps float32 exact where the parse needs it; `rate` steers quality.
+In the order of the data: `state` (planes both ends keep), `change` (what moved in the background; `passes` over whole
+pictures), `search` (motion), `blocks` and `nets` (transforms), `entropy`, `tables`, `adaptive`, `rans`, `maps` (bits),
+`layer` and `plate` (one payload), `encoder`, `decoder`, `weights`. `exact` keeps float32 exact where the parse needs
+it; `rate` steers quality.
 """
 
 from pipeline.codec.decoder import Decoder

@@ -30,5 +30,5 @@ def quick_bf16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 quicker than float32: a processor without instructions for it is slower."""
     if device.type != "cpu":
         return True
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # of torch 2.10
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # older versions cannot say
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))

@@ -99,6 +99,21 @@ def test_the_effort_may_change_between_frames():
         encoder.effort = "slow"
 
 
+def test_with_the_least_effort_a_foreground_in_which_nothing_pays_has_no_symbols():
+    """Its cells are said and decoded all the same, and stay as they were."""
+    wall, rng, mask = texture(H, W, 3), np.random.default_rng(0), mask_of(H, W, ((16, 16, 64, 48),))
+    noisy = (np.clip(wall + rng.normal(scale=0.7, size=wall.shape), 0, 255).astype(np.uint8) for _ in range(6))
+    clip = [(frame_of(y, index), mask) for index, y in enumerate(noisy)]
+    encoder = make(gop=100, effort="fast")
+    packets = encode_and_check(encoder, clip)
+    assert all(0 < len(packet.foreground) < 16 for packet in packets[1:])
+    assert not len(encoder._foreground.symbols)
+    decoder = Decoder(encoder.info, device="cpu")
+    shown = [decoder.decode(packet, "foreground") for packet in packets]
+    assert np.array_equal(decoder.cells, mask.cells)
+    assert np.array_equal(shown[0].y, shown[-1].y)
+
+
 def test_the_least_effort_codes_every_fourth_background():
     clip = [(frame_of(texture(H, W, n), n), RoiMask.empty(H, W)) for n in range(8)]
     packets = encode_and_check(make(gop=100, effort="fast"), clip)

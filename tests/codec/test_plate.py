@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.codec import symbols
+from pipeline.codec.effort import EFFORTS
 from pipeline.codec.plate import decode_plate, encode_plate
 from pipeline.codec.state import Geometry
 from pipeline.errors import StreamError
@@ -49,3 +51,16 @@ def test_flipped_bits_are_refused(place, bit):
     payload[place] ^= 1 << bit
     with torch.inference_mode(), pytest.raises(StreamError):
         decode_plate(BRAIN, GEOMETRY, bytes(payload))
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_plate_of_many_positions_decodes_at_the_least_effort(monkeypatch, quick):
+    """Its analysis is in bfloat16 where the processor has it, which no decoder has to know."""
+    monkeypatch.setattr(symbols, "quick_bf16", lambda device: quick)
+    geometry = Geometry(256, 320)
+    picture, unclean = geometry.pad(frame_of(texture(256, 320, 2), 0), BRAIN.device), np.zeros((16, 20), np.bool_)
+    with torch.inference_mode():
+        payload, plate = encode_plate(BRAIN, geometry, picture, unclean=unclean, q=40, effort=EFFORTS["fast"])
+        found, _ = decode_plate(BRAIN, geometry, payload)
+    assert all(torch.equal(a, b) for a, b in zip(plate, found, strict=True))
+    assert float((plate[0].float() - picture[0].float()).square().mean()) < 25
