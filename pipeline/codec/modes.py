@@ -49,7 +49,7 @@ def is_moving(mode: Ints) -> Cells:
 
 def places_of(cells: Cells) -> Ints:
     """Row and column of each coded cell in raster order, (n,2)."""
-    return np.argwhere(cells).astype(np.int64)
+    return np.ascontiguousarray(np.argwhere(cells), np.int64)  # a loop is compiled once more for another layout
 
 
 class Vectors:
