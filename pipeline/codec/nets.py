@@ -85,8 +85,10 @@ _AT_ONCE = 2048  # positions a thread, whose features a core's own cache holds
 def _in_parts(pointwise: Callable[..., Tensor], *features: Tensor) -> Tensor:
     """What a function makes of each position's features, (N,...) each or (1,...) for all, some positions at a time:
     memory is slower."""
+    if not on_host(features[0]):
+        return pointwise(*features)
     count, many = max(map(len, features)), _AT_ONCE * torch.get_num_threads()
-    if count <= many or not on_host(features[0]):
+    if count <= many:
         return pointwise(*features)
     split = (torch.split(each, many) if len(each) == count else repeat(each) for each in features)
     parts = (pointwise(*part) for part in zip(*split, strict=False))
@@ -105,7 +107,7 @@ class SpatialMix(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
     def forward(self, features: Tensor, at: Positions) -> Tensor:
-        if torch.get_num_threads() == 1 and features.dtype == torch.float32 and on_host(features):
+        if on_host(features) and features.dtype == torch.float32 and torch.get_num_threads() == 1:
             mixed, weight = torch.empty_like(features), self.conv.weight.flatten(1).T.contiguous()
             _mix(
                 features.numpy(), at.neighbours(_SQUARE).numpy(), weight.numpy(), cast(Tensor, self.conv.bias).numpy(),
@@ -124,8 +126,8 @@ class SpatialMix(nn.Module):
 
 @compiled_in_order
 def _mix(features: Floats, places: Ints, weight: Floats, bias: Floats, mixed: Floats) -> None:
-    """What oneDNN's convolution gives, to the bit: `weight` (9,C) times the features at the `places` (N,9), in their
-    order, and the bias at the end."""
+    """What oneDNN's convolution gives, to the bit, without what its call takes: `weight` (9,C) times the features at
+    the `places` (N,9), in their order, and the bias at the end."""
     count, channels = features.shape
     for n in range(count):
         line = mixed[n]
@@ -275,8 +277,8 @@ class Analysis(nn.Module):
         self.gain = Curve(LATENT)
 
     def forward(self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: Positions) -> Tensor:
-        """`residual`, `prediction` (N,96) grey levels; `importance` (B,rows,cols,1) 0..1; `q` (N,), or
-        (1,) for all -> (N,96)."""
+        """`residual`, `prediction` (N,96) grey levels; `importance` (B,rows,cols,1) 0..1; `q` (N,), or (1,)
+        for all -> (N,96)."""
         if _is_even(importance):  # then one gate serves all
             importance = importance[:, :1, :1]
         x = _in_parts(self._entered, residual, prediction, q)
