@@ -26,7 +26,7 @@ from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tenso
 from pipeline.errors import CodecError
 from pipeline.types import CELL, Frame, Layer, Packet, RoiMask, StreamInfo
 
-_MEASURE_EVERY = 4  # frames, of the errors that balance foreground and background
+_MEASURE_EVERY = 4  # frames, of the errors that balance foreground and background: none that is refined
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,9 @@ class Tuning:
     docs/experiments.md."""
 
     background_offset: int = -6  # quality steps from foreground to background (12 halve the quantiser step)
-    plate_offset: int = 6  # from foreground to plate: paid once a segment, used in every frame
+    plate_offset: int = 8  # from foreground to plate: paid once a segment, used in every frame
+    refine_offset: int = 12  # from foreground to every `refine_every`th of it from a key frame on: others live on that
+    refine_every: int = 32
     background_slack_db: float = 0.5  # how far the background may fall below the foreground before it counts more
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
@@ -110,7 +112,6 @@ class Encoder:
             LayerState(layer, self._geometry, self._brain.device, self._brain.tables) for layer in Layer
         )
         self._balance = BackgroundBalance(self.tuning.background_slack_db)
-        self._frames = 0
         self._search = MotionSearch(self._brain.nets.analysis_of("foreground").basis)
         self._change = ChangeDetector()
         self.effort = effort
@@ -162,9 +163,8 @@ class Encoder:
             sums=(foreground.checksum, background.checksum),
         )
         self._rate.spent(packet)
-        if self._frames % _MEASURE_EVERY == 0:
+        if self._foreground.age % _MEASURE_EVERY == 0:
             self._balance.seen(*self._errors(picture, mask.cells))
-        self._frames += 1
         return packet
 
     def _errors(self, picture: Planes, busy: Cells) -> tuple[float | None, float | None]:
@@ -221,6 +221,8 @@ class Encoder:
 
     def _code_foreground(self, segment: _Segment, picture: Planes, mask: RoiMask, q: int) -> Coded:
         state, cells, effort = self._foreground, mask.cells, self._effort
+        if state.age % self.tuning.refine_every == 0:
+            q = self._q(q, self.tuning.refine_offset)
         importance = mask.importance.astype(np.float32) / 255
         lively, promised = cells_worth_coding(
             self._brain, state, picture, cells, q=q, importance=importance, least_bits=effort.lively_bits,

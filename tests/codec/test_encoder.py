@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.codec import Decoder, Encoder, weights
+from pipeline.codec import Decoder, Encoder, Tuning, weights
 from pipeline.codec import decoder as decoder_module
 from pipeline.codec.effort import EFFORTS
+from pipeline.codec.encoder import quality_step
+from pipeline.codec.nets import QUALITIES
 from pipeline.errors import CodecError, StreamError
 from pipeline.types import CELL, Layer, Packet, RoiMask, StreamInfo
 from tests.codec.clips import (
@@ -60,6 +62,15 @@ def test_decoder_shows_what_the_encoder_meant(walked):
     assert [bool(p.plate) for p in packets] == [n % 8 == 0 for n in range(10)]
     assert all(p.foreground for p in packets)
     assert sum(p.nbytes for p in packets) < 10 * clip[0][0].nbytes / 4
+
+
+def test_the_foreground_is_refined_now_and_then():
+    encoder = make(gop=6, quality=50.0, tuning=Tuning(refine_every=4, refine_offset=12))
+    packets = [encoder.encode(frame, mask) for frame, mask in walk(12, H, W, noise=1.0)]
+    usual = quality_step(50.0)
+    assert [p.foreground[1] - usual for p in packets] == 2 * [12, 0, 0, 0, 12, 0]  # from each key frame on
+    finest = make(gop=6, quality=100.0)
+    assert next(finest.encode(frame, mask) for frame, mask in walk(1, H, W)).foreground[1] == QUALITIES - 1
 
 
 def test_encoding_is_deterministic(walked):
