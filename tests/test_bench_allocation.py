@@ -17,12 +17,21 @@ import torch
 from pipeline.bench.allocation.coding import Point, encode
 from pipeline.bench.allocation.exhibit import as_text, common_level, nearest, picture
 from pipeline.bench.allocation.parallel import fitting, train_apart
-from pipeline.bench.allocation.photos import cut_crops, read_scenes
+from pipeline.bench.allocation.photos import cut_crops, read_scenes, samples_of
 from pipeline.bench.allocation.run import OUTSIDE, QUALITIES, Comparison, Measured, compare, savings_of
 from pipeline.bench.allocation.surface import saving
 from pipeline.bench.allocation.training import Plan, Training, basis_of, cost, data_mark, train
-from pipeline.bench.allocation.variants import VARIANTS, RegionSynthesis, build, layer_input, open_channels
+from pipeline.bench.allocation.variants import (
+    VARIANTS,
+    RegionSynthesis,
+    build,
+    fill_in,
+    layer_input,
+    open_channels,
+    region_map,
+)
 from pipeline.cli import call
+from pipeline.codec.blocks import weighted
 from pipeline.codec.entropy import steps
 from pipeline.codec.maps import read_map
 from pipeline.codec.model import CodecNets, LayerInput, side_features, train_layer
@@ -63,13 +72,14 @@ def photo(name: str, outside: float, *, q: float = 36.0) -> LayerInput:
     """A noisy gradient with a region in its middle."""
     torch.manual_seed(5)
     blocks = torch.linspace(60, 190, 8)[None, :, None, None] + 20 * torch.randn(1, 8, 12, 96)
-    return layer_input(VARIANTS[name], blocks, region()[None], torch.tensor([outside]), torch.tensor([q]))
+    return layer_input(VARIANTS[name], blocks, region(), torch.tensor([outside]), torch.tensor([q]))
 
 
-def region() -> torch.Tensor:
-    cells = torch.zeros(4, 6, dtype=torch.bool)
-    cells[1:3, 2:4] = True
-    return cells
+def region(*, bottom: int = 48, right: int = 64) -> torch.Tensor:
+    """From row 16 and column 32 of 64x96 pixels."""
+    mask = np.zeros((1, 64, 96), np.bool_)
+    mask[:, 16:bottom, 32:right] = True
+    return samples_of(mask)
 
 
 @pytest.fixture
@@ -150,6 +160,35 @@ def test_the_mirror_undoes_an_equal_gate() -> None:
         torch.testing.assert_close(decoders(latent, x.prediction, x.q, x.at), x.blocks, atol=1e-2, rtol=0)
 
 
+def test_the_map_is_of_cells_or_finer() -> None:
+    some = region(bottom=33, right=56)
+    assert region_map(some, fine=False).nonzero().tolist() == [[0, r, c] for r in (1, 2) for c in (2, 3)]
+    assert region_map(some, fine=True).nonzero().tolist() == [[0, r, c] for r in (2, 3, 4) for c in (4, 5, 6)]
+    assert some.sum() == 17 * 24 + 2 * 9 * 12  # chroma of which half is in the region is too
+
+
+def test_filling_in_keeps_what_counts_and_spends_less_on_the_rest() -> None:
+    torch.manual_seed(2)
+    residual, basis = 30 * torch.randn(5, 96), torch.linalg.qr(torch.randn(96, 96)).Q
+    step, share = torch.full((5,), 20.0), (torch.rand(5, 96) < 0.5).float()
+    torch.testing.assert_close(fill_in(residual, torch.ones(5, 96), basis, step), residual)
+    filled = fill_in(residual, share, basis, step)
+    torch.testing.assert_close(filled[share == 1], residual[share == 1])
+    before, after = ((weighted(each) @ basis.T).abs().sum() for each in (residual, filled))
+    assert after < 0.8 * before
+
+
+@pytest.mark.parametrize("name", ["mgfe", "mgfe-fill", "mgfe-mirror", "mirror-fill", "gain", "gain-fill"])
+def test_only_an_encoder_that_fills_in_sees_finer_than_the_map(name: str) -> None:
+    nets, whole = tiny(name), photo(name, 0.2)
+    blocks = whole.blocks.view(1, 8, 12, 96)
+    part = layer_input(VARIANTS[name], blocks, region(bottom=40, right=60), torch.tensor([0.2]), torch.tensor([36.0]))
+    assert torch.equal(part.at.inside, whole.at.inside)
+    latents = [nets.analysis_of("plate")(x.blocks - 128, x.prediction, x.importance, x.q, x.at) for x in (whole, part)]
+    assert torch.equal(*latents) is not VARIANTS[name].fills
+    assert torch.equal(whole.q, part.q)
+
+
 def test_the_hard_gate_closes_channels() -> None:
     passed = open_channels(torch.tensor([[0.0], [0.5], [1.0]])).sum(1)
     assert passed.tolist() == [1, 10, 96]
@@ -162,7 +201,7 @@ def test_what_the_decoder_knows() -> None:
         for name, (a, b) in known.items()
         if not torch.equal(side_features("plate", a.q, a.modes, a.at), side_features("plate", b.q, b.modes, b.at))
     }
-    assert differing == {"gain", "mgfe-gain", "mgfe-told", "mgfe-mirror"}
+    assert differing == {"gain", "gain-fine", "gain-fill", "mgfe-gain", "mgfe-told", "mgfe-mirror", "mirror-fill"}
     nets, x = tiny("mgfe-told"), known["mgfe-told"]
     decoders = nets.synthesis["plate"]
     decoders.gain.knots.data[0] = 1.0  # at importance 0, and less of it up to 1/8
@@ -178,26 +217,31 @@ def test_the_gain_takes_larger_steps_outside() -> None:
     assert x.q.view(8, 12)[0, 0] == 6
 
 
-@pytest.mark.parametrize("name", ["mgfe", "gain", "hard", "mgfe-single", "mgfe-told", "mgfe-mirror"])
+@pytest.mark.parametrize(
+    "name", ["mgfe", "gain", "gain-fine", "hard", "mgfe-single", "mgfe-told", "mgfe-mirror", "mgfe-fill", "mirror-fill"]
+)
 def test_bytes_decode_to_the_picture_that_was_measured(name: str) -> None:
-    nets, tables, x = tiny(name), initial_tables(), photo(name, 0.4)
-    data, zeros, pictures = encode(nets, tables, x, region().numpy())
+    variant, tables, nets = VARIANTS[name], initial_tables(), tiny(name)
+    given, blocks = (torch.tensor([0.4]), torch.tensor([36.0])), photo(name, 0.4).blocks.view(1, 8, 12, 96)
+    x = layer_input(variant, blocks, region(bottom=40, right=60), *given)
+    told = region_map(region(bottom=40, right=60), fine=variant.fine)[0].numpy()
+    data, zeros, pictures = encode(nets, tables, x, told)
     reader = SymbolReader(tables, data, zeros, most=100_000)
-    cells = read_map(reader, Moment(Layer.FOREGROUND, 0, 0), Past.none((4, 6)))
-    # From here on all that a decoder knows: the cells, and two numbers.
-    blank = torch.zeros(1, 8, 12, 96)
-    known = layer_input(VARIANTS[name], blank, torch.from_numpy(cells)[None], torch.tensor([0.4]), torch.tensor([36.0]))
+    found = read_map(reader, Moment(Layer.FOREGROUND, 0, 0), Past.none((told.shape[0], told.shape[1])))
+    # From here on all that a decoder knows: the map, and two numbers.
+    touched = torch.from_numpy(found if variant.fine else found.repeat(2, 0).repeat(2, 1))
+    known = layer_input(variant, torch.zeros(1, 8, 12, 96), touched[None, ..., None].expand(-1, -1, -1, 96), *given)
     entropy, at = nets.entropy_of("plate"), known.at
     with torch.no_grad():
         shared = entropy.index.begin(known.before, side_features("plate", known.q, known.modes, at))
         symbols, values = torch.zeros(len(at), 96), torch.zeros(len(at), 96)
         for step in steps(at):
             rows, index = step.selection, entropy.index(shared, symbols, step).numpy().astype(np.int64)
-            found = np.zeros(index.shape, np.float32)
-            found[index >= 1] = reader.read(index[index >= 1])
+            read = np.zeros(index.shape, np.float32)
+            read[index >= 1] = reader.read(index[index >= 1])
             mean = entropy.mean(values, step_size(known.q).unsqueeze(1) / 16, step)
-            symbols[rows, step.start : step.end] = torch.from_numpy(found)
-            values[rows, step.start : step.end] = torch.from_numpy(found) + mean
+            symbols[rows, step.start : step.end] = torch.from_numpy(read)
+            values[rows, step.start : step.end] = torch.from_numpy(read) + mean
         reader.finish()
         assert torch.equal(nets.synthesis_of("plate")(values, known.prediction, known.q, at), pictures)
     assert symbols.any()
@@ -289,9 +333,9 @@ def test_scenes_are_halved_and_need_both_inside_and_outside(folder: Path) -> Non
     assert [scene.name for scene in scenes] == ["0.png", "1.png", "2.png"]
     assert scenes[0].blocks.shape == (1, 12, 14, 96)  # 240x200: 112x96 in whole cells
     assert scenes[0].pixels == 112 * 96
-    rows, cols = np.nonzero(scenes[0].cells)
+    rows, cols = np.nonzero(region_map(scenes[0].region, fine=False)[0].numpy())
     assert (rows.min(), rows.max(), cols.min(), cols.max()) == (2, 4, 2, 4)
-    assert 0 < scenes[0].inside.mean() < 0.2
+    assert 0 < scenes[0].region.float().mean() < 0.2
     with pytest.raises(UsageError, match="instances"):
         read_scenes(folder / "train", 100)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.bench.allocation.photos import Scene
-from pipeline.bench.allocation.variants import Variant, layer_input
+from pipeline.bench.allocation.variants import Variant, layer_input, region_map
 from pipeline.bench.quality import psnr
 from pipeline.codec.blocks import CHROMA, LUMA
 from pipeline.codec.entropy import steps, table_scale
@@ -54,11 +54,10 @@ def _photo(
     variant: Variant, nets: CodecNets, tables: Tables, scene: Scene, q: int, outside: float
 ) -> tuple[float, float, float]:
     """Bits a pixel, PSNR inside, PSNR outside."""
-    cells = torch.from_numpy(scene.cells)[None]
-    x = layer_input(variant, scene.blocks, cells, torch.tensor([outside]), torch.tensor([float(q)]))
-    data, _, pictures = encode(nets, tables, x, scene.cells)
+    x = layer_input(variant, scene.blocks, scene.region, torch.tensor([outside]), torch.tensor([float(q)]))
+    data, _, pictures = encode(nets, tables, x, region_map(scene.region, fine=variant.fine)[0].numpy())
     squared = (pictures.round().clamp(0, 255) - x.blocks).square()
-    mask = scene.inside.flatten(0, 2)
+    mask = scene.region.flatten(0, 2).float()
     bits = 8 * (len(data) + HEADER_BYTES)
     return bits / scene.pixels, psnr(_mse(squared, mask)), psnr(_mse(squared, 1 - mask))
 
@@ -72,8 +71,8 @@ def _mse(squared: Tensor, mask: Tensor) -> float:
 
 @torch.no_grad()
 def encode(nets: CodecNets, tables: Tables, x: LayerInput, region: Cells) -> tuple[bytes, int, Tensor]:
-    """As `codec.layer` does it, but for a quality at each position: what `SymbolReader` takes, and the picture blocks
-    (N,96)."""
+    """As `codec.layer` does it, but for a quality at each position, and a map that may be of finer cells: what
+    `SymbolReader` takes, and the picture blocks (N,96)."""
     writer = SymbolWriter(tables)
     write_map(writer, Moment(Layer.FOREGROUND, 0, 0), region, Past.none((region.shape[0], region.shape[1])))
     latent = nets.analysis_of(x.kind)(x.blocks - x.prediction, x.prediction, x.importance, x.q, x.at)

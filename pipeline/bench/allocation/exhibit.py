@@ -79,7 +79,7 @@ def _draw_lines(made: Comparison, axes: Any) -> None:
     ticks = [tick for tick in _TICKS_BPP if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=7, ncols=2, loc="upper left")
 
 
 def _draw_savings(savings: Sequence[Saving], axes: Any) -> None:

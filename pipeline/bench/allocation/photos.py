@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import to_blocks
+from pipeline.bench.allocation.variants import region_map
+from pipeline.codec.blocks import LUMA, to_blocks
 from pipeline.color import BT601, frame_from_rgb
 from pipeline.errors import SourceError, UsageError
 from pipeline.training.footage import read_photo
@@ -44,13 +45,12 @@ def cut_crops(folder: Path, count: int, *, seed: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A photo to measure on. `blocks` (1,rows,cols,96) grey levels; `inside` the same shape, 1 for samples of an
-    instance; `cells` (rows/2,cols/2): those that an instance touches."""
+    """A photo to measure on. `blocks` (1,rows,cols,96) grey levels; `region` the same shape, bool: the samples of an
+    instance."""
 
     name: str
     blocks: Tensor
-    inside: Tensor
-    cells: npt.NDArray[np.bool_]
+    region: Tensor
 
     @property
     def pixels(self) -> int:
@@ -89,14 +89,18 @@ def _scene(path: Path, polygons: Sequence[Sequence[float]]) -> Scene | None:
     height, width = (size // 2 // CELL * CELL for size in mask.shape)
     half_size = mask.shape[1] // 2, mask.shape[0] // 2
     small, luma = (cv2.resize(a, half_size, interpolation=cv2.INTER_AREA)[:height, :width] for a in (bgr, mask))
-    luma = luma > 127
-    chroma = luma.reshape(height // 2, 2, width // 2, 2).mean((1, 3)) >= 0.5
-    cells = luma.reshape(height // CELL, CELL, width // CELL, CELL).any((1, 3))
-    if not LEAST_SHARE <= cells.mean() <= MOST_SHARE or not chroma.any():
+    region = samples_of(luma[None] > 127)
+    share = float(region_map(region, fine=False).float().mean())
+    if not LEAST_SHARE <= share <= MOST_SHARE or not region[..., LUMA:].any():
         return None
     frame = frame_from_rgb(np.ascontiguousarray(small[..., ::-1]), 0, 0, 0, matrix=BT601, full_range=True)
-    return Scene(path.name, _blocks(frame.y, frame.u, frame.v), _blocks(luma, chroma, chroma), cells)
+    planes = (torch.from_numpy(np.ascontiguousarray(plane))[None] for plane in (frame.y, frame.u, frame.v))
+    return Scene(path.name, to_blocks(*planes), region)
 
 
-def _blocks(*planes: npt.NDArray[np.generic]) -> Tensor:
-    return to_blocks(*(torch.from_numpy(np.ascontiguousarray(plane))[None] for plane in planes))
+def samples_of(masks: npt.NDArray[np.bool_]) -> Tensor:
+    """The samples (B,rows,cols,96) that are in the masks (B,height,width) of luma; of chroma those of which half is."""
+    count, height, width = masks.shape
+    luma = torch.from_numpy(masks)
+    chroma = torch.from_numpy(masks.reshape(count, height // 2, 2, width // 2, 2).mean((2, 4)) >= 0.5)
+    return to_blocks(luma, chroma, chroma) > 0

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.bench.allocation.photos import CROP
-from pipeline.bench.allocation.variants import Variant, build, layer_input
+from pipeline.bench.allocation.photos import CROP, samples_of
+from pipeline.bench.allocation.variants import RegionPositions, Variant, build, layer_input
 from pipeline.codec.blocks import weighted
 from pipeline.codec.exact import full_precision
 from pipeline.codec.model import LAMBDA, CodecNets, LayerInput, LayerLoss, loss_weight, train_layer
@@ -52,17 +52,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A step's crops `blocks` (B,rows,cols,96) uint8, their region `cells` (B,rows/2,cols/2) bool, the importance
-    `outside` (B,) of the rest, and qualities `q` (B,)."""
+    """A step's crops `blocks` (B,rows,cols,96) uint8, the samples of their `region` of the same shape, bool, the
+    importance `outside` (B,) of the rest, and qualities `q` (B,)."""
 
     blocks: Tensor
-    cells: Tensor
+    region: Tensor
     outside: Tensor
     q: Tensor
 
     def tensors(self) -> list[Tensor]:
         """All of them, in one order."""
-        return [self.blocks, self.cells, self.outside, self.q]
+        return [self.blocks, self.region, self.outside, self.q]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class Training:
 
     def _losses(self, drawn: Drawn) -> Tensor:
         """(1,), as a recording has several."""
-        x = layer_input(self.variant, drawn.blocks.float(), drawn.cells, drawn.outside, drawn.q)
+        x = layer_input(self.variant, drawn.blocks.float(), drawn.region, drawn.outside, drawn.q)
         return cost(x, train_layer(self.nets, x), drawn.q)[None]
 
     @property
@@ -246,16 +246,18 @@ def _batch(crops: Tensor, plan: Plan, step: int, device: torch.device) -> Drawn:
     """Random crops, regions, importances of the rest and qualities."""
     rng = np.random.default_rng((plan.seed, step))  # of the step alone, so that nothing need be kept to go on
     chosen = torch.from_numpy(rng.integers(0, len(crops), plan.batch))
-    cells = random_regions(rng, plan.batch, CROP // 16) > rng.random((plan.batch, 1, 1))
+    region = samples_of(random_regions(rng, plan.batch, CROP) > rng.random((plan.batch, 1, 1)))
     outside = torch.from_numpy(rng.random(plan.batch, dtype=np.float32))
     q = torch.from_numpy(rng.integers(LOWEST_Q, HIGHEST_Q + 1, plan.batch)).float()
-    return Drawn(*(part.to(device) for part in (crops[chosen], torch.from_numpy(cells), outside, q)))
+    return Drawn(*(part.to(device) for part in (crops[chosen], region, outside, q)))
 
 
 def cost(x: LayerInput, out: LayerLoss, q: Tensor) -> Tensor:
     """Rate and weighted distortion in bits at the pictures' quality `q` (B,), evened over qualities: what
-    `training.losses.layer_cost` minimises, whatever step a variant takes outside."""
+    `training.losses.layer_cost` minimises, whatever step a variant takes outside, and by the importance of each
+    sample."""
+    assert isinstance(x.at, RegionPositions)
     step = step_size(q.repeat_interleave(x.at.rows * x.at.cols))
-    squared = weighted(x.blocks - out.pictures).square().sum(1)
-    distortion = loss_weight(x.at.pick(x.importance)[:, 0]) * squared * (LAMBDA / step.square())
+    squared = (weighted(x.blocks - out.pictures).square() * loss_weight(x.at.counts)).sum(1)
+    distortion = squared * (LAMBDA / step.square())
     return ((out.smooth_bits + distortion + out.bits) * (step / 16)).mean()

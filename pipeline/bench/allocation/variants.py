@@ -1,8 +1,8 @@
 """What is compared: how an encoder learns where the bits should go. All else is the same.
 
-Every variant's loss counts an error outside the region less, by the importance there. Every decoder knows the region's
-cells, whose map is coded with the picture, and so does the index net of the entropy model. Only where the gain is
-transmitted, or the importance told, does the decoder know more.
+Every variant's loss counts an error outside the region less, by the importance there, sample by sample. Every decoder
+knows a map of the region, of 16-pixel cells or finer, that is coded with the picture, and so does the index net of the
+entropy model. Only where the gain is transmitted, or the importance told, does the decoder know more.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from pipeline.codec.blocks import PaddedPositions, Positions, weighted
+from pipeline.codec.blocks import PaddedPositions, Positions, unweighted, weighted
 from pipeline.codec.entropy import Step, steps
-from pipeline.codec.model import CodecNets, LayerInput, Modes
+from pipeline.codec.model import CodecNets, LayerInput, Modes, loss_weight
 from pipeline.codec.nets import LATENT, QUALITIES, Analysis, Curve, Enhancement, RegionAttention, Synthesis, step_size
 
 GAIN_STEPS = 30.0  # of quality between importance 1 and 0: the root of the loss weight's 1/32, 12 steps to the octave
+_FILLINGS, _THRESHOLD = 8, 0.35  # of `fill_in`: how often, and in quantiser steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,9 @@ class Variant:
     """`enhancement` and `sft` let the analysis see the importance (`outside`: RAA acts outside the region alone),
     `gate` acts on the latent, `told` lets the decoder know it. A variant without any is `blind`: the importance changes
     its training, not what it codes.
+
+    What is transmitted and what acts on a latent can be no finer than a latent's position, 8 pixels; the map has cells
+    of 16 unless it is `fine`. An encoder that `fills` in sees the region as it is.
 
     Told the importance, index net and decoders see it as a number more, and a gain undoes what the encoder made of it.
     Told it by a mirror, they see the quality that an explicit gain would code the outside with, and divide the latent
@@ -41,6 +46,17 @@ class Variant:
     dual: bool = True
     outside: bool = False
     told: Literal["nothing", "importance", "mirror"] = "nothing"
+    fine: bool = False
+    fills: bool = False
+
+    @property
+    def mirrors(self) -> bool:
+        return self.told == "mirror"
+
+    @property
+    def steps_vary(self) -> bool:
+        """Whether the outside has a quality of its own, of which both ends know."""
+        return self.gate == "gain" or self.mirrors
 
     @property
     def blind(self) -> bool:
@@ -71,30 +87,50 @@ VARIANTS = {
         Variant(
             "mgfe-mirror", "the same, and the decoder mirrors RAA", enhancement="mgfe", outside=True, told="mirror"
         ),
+        Variant("gain-fine", "explicit: latent gain, its map finer", gate="gain", fine=True),
+        Variant("mgfe-fill", "as mgfe, the encoder sees the samples", enhancement="mgfe", fills=True),
+        Variant(
+            "mirror-fill",
+            "as mgfe-mirror, the encoder sees the samples",
+            enhancement="mgfe",
+            outside=True,
+            told="mirror",
+            fills=True,
+        ),
+        Variant("gain-fill", "both: latent gain, the encoder sees the samples", gate="gain", fills=True),
     )
 }
 ANCHOR = "mgfe"  # what the others are compared with
-IMPLICIT, EXPLICIT = ("mgfe", "raa", "sft", "mgfe-outside"), ("gain", "soft", "hard")
-TOLD = ("mgfe-told", "mgfe-mirror")  # implicit, and the decoder knows as much as that of `gain`
+IMPLICIT, EXPLICIT = ("mgfe", "raa", "sft", "mgfe-outside", "mgfe-fill"), ("gain", "gain-fine", "soft", "hard")
+TOLD = ("mgfe-told", "mgfe-mirror", "mirror-fill")  # implicit, and the decoder knows as much as that of `gain`
 
 
 class RegionPositions(Positions):
-    """All positions of some pictures; `inside` (N,) bool says which belong to the region, `importance` (N,) how much
-    each counts, `quality` (N,) is that of the pictures."""
+    """All positions of some pictures; `inside` (N,) bool says which belong to the region by the map, `importance` (N,)
+    how much each counts by it, `counts` (N,96) how much each sample does; `quality` (N,) is that of the pictures."""
 
-    def __init__(self, cells: Tensor, outside: Tensor, q: Tensor) -> None:
-        """`cells` (B,rows,cols) bool: the region; `outside` (B,): importance of the rest; `q` (B,)."""
-        fine = cells.repeat_interleave(2, 1).repeat_interleave(2, 2)
-        self._set(torch.ones_like(fine), torch.arange(fine.numel(), device=fine.device), dense=True)
-        self.steps = _steps_of_all(*fine.shape, fine.device)
-        self.inside = fine.flatten()
-        self.importance = torch.where(self.inside, 1.0, outside.repeat_interleave(self.rows * self.cols))
-        self.quality = q.repeat_interleave(self.rows * self.cols)
+    def __init__(self, region: Tensor, outside: Tensor, q: Tensor, *, fine: bool) -> None:
+        """`region` (B,rows,cols,96) bool: its samples; `outside` (B,): importance of the rest; `q` (B,)."""
+        touched = region_map(region, fine=True)
+        self._set(torch.ones_like(touched), torch.arange(touched.numel(), device=touched.device), dense=True)
+        self.steps = _steps_of_all(*touched.shape, touched.device)
+        self.quality, rest = (each.repeat_interleave(self.rows * self.cols) for each in (q, outside))
+        cells = region_map(region, fine=False)
+        self.inside = (touched if fine else cells.repeat_interleave(2, 1).repeat_interleave(2, 2)).flatten()
+        self.importance = torch.where(self.inside, 1.0, rest)
+        self.touched = torch.where(touched.flatten(), 1.0, rest)
+        self.counts = torch.where(region.flatten(0, 2), 1.0, rest[:, None])
 
-    @property
-    def importance_map(self) -> Tensor:
-        """(B,rows,cols,1)."""
-        return self.importance.view(self.batch, self.rows, self.cols, 1)
+    def importance_map(self, *, fine: bool = False) -> Tensor:
+        """(B,rows,cols,1): by the map, or finer, where what the region does not touch is outside."""
+        return (self.touched if fine else self.importance).view(self.batch, self.rows, self.cols, 1)
+
+
+def region_map(region: Tensor, *, fine: bool) -> Tensor:
+    """What of a region (B,rows,cols,96) is transmitted: the positions that it touches, (B,rows,cols), or the cells,
+    (B,rows/2,cols/2)."""
+    touched = region.any(3)
+    return touched if fine else touched.unfold(1, 2, 2).unfold(2, 2, 2).any(4).any(3)
 
 
 @cache
@@ -149,8 +185,8 @@ class GatedAnalysis(nn.Module):
 
     def __init__(self, variant: Variant, channels: int, depth: int) -> None:
         super().__init__()
-        self.hard = variant.gate == "hard"
-        self.even = variant.told == "mirror"
+        self.hard, self.fills = variant.gate == "hard", variant.fills
+        self.even, self.steps_vary = variant.mirrors, variant.steps_vary
         self.soft = RegionAttention(LATENT) if variant.gate == "soft" else None
         self.analysis = (
             FeatureTransformAnalysis(channels, depth)
@@ -164,12 +200,30 @@ class GatedAnalysis(nn.Module):
     def forward(
         self, residual: Tensor, prediction: Tensor, importance: Tensor, q: Tensor, at: RegionPositions
     ) -> Tensor:
-        latent: Tensor = self.analysis(residual, prediction, importance, at.quality if self.even else q, at)
+        step_q = at.quality if self.even else q
+        if self.fills:
+            share = loss_weight(at.counts)
+            if self.steps_vary:  # then what the map says of the outside is already seen to
+                share = share / loss_weight(at.importance)[:, None]
+            residual = fill_in(residual, share.sqrt(), self.analysis.basis, step_size(step_q))
+        latent: Tensor = self.analysis(residual, prediction, importance, step_q, at)
         if self.soft is not None:
             latent = latent * self.soft(importance, at)
         if self.hard:
             latent = latent * open_channels(at.pick(importance))
         return latent
+
+
+@torch.no_grad()
+def fill_in(residual: Tensor, share: Tensor, basis: Tensor, step: Tensor) -> Tensor:
+    """Blocks (N,96) whose less important samples give way to what costs fewer bits: all coefficients shrink, `share`
+    (N,96) 0..1 of each sample is put back, and so on (iterated thresholding: Daubechies, Defrise and De Mol, 2004).
+    `basis` (96,96) and `step` (N,) of the quantiser."""
+    made = blocks = weighted(residual)
+    for _ in range(_FILLINGS):
+        kept = F.softshrink(made @ basis.T / step[:, None], _THRESHOLD) * step[:, None]
+        made = torch.lerp(kept @ basis, blocks, share)
+    return unweighted(made)
 
 
 def open_channels(importance: Tensor) -> Tensor:
@@ -185,13 +239,13 @@ class RegionSynthesis(nn.Module):
         super().__init__()
         self.inside, self.outside = Synthesis(channels, depth), Synthesis(channels, depth)
         self.gain = Curve(LATENT) if variant.told == "importance" else None
-        self.mirror = OutsideAttention(LATENT) if variant.told == "mirror" else None
+        self.mirror = OutsideAttention(LATENT) if variant.mirrors else None
 
     def forward(self, latent: Tensor, prediction: Tensor, q: Tensor, at: RegionPositions) -> Tensor:
         if self.gain is not None:
             latent = latent * torch.exp(self.gain((QUALITIES - 1) * at.importance))
         if self.mirror is not None:  # outside, `q` is what the decoders go by, but not what the step was
-            latent = latent / self.mirror(at.importance_map, at) * (step_size(at.quality) / step_size(q)).unsqueeze(1)
+            latent = latent / self.mirror(at.importance_map(), at) * (step_size(at.quality) / step_size(q)).unsqueeze(1)
         out = torch.zeros_like(prediction)
         apart = self.padded if latent.device.type == "cuda" else self.listed
         for decoder, chosen in ((self.inside, at.inside), (self.outside, ~at.inside)):
@@ -239,12 +293,12 @@ def build(variant: Variant, *, width: int, depth: int, basis: Tensor, seed: int)
     return nets
 
 
-def layer_input(variant: Variant, blocks: Tensor, cells: Tensor, outside: Tensor, q: Tensor) -> LayerInput:
-    """Pictures as `blocks` (B,rows,cols,96) with their region `cells` (B,rows/2,cols/2), the importance `outside` (B,)
-    of the rest, and their quality `q` (B,)."""
-    at = RegionPositions(cells, outside, q)
+def layer_input(variant: Variant, blocks: Tensor, region: Tensor, outside: Tensor, q: Tensor) -> LayerInput:
+    """Pictures as `blocks` (B,rows,cols,96) with the samples of their `region` (B,rows,cols,96) bool, the importance
+    `outside` (B,) of the rest, and their quality `q` (B,)."""
+    at = RegionPositions(region, outside, q, fine=variant.fine)
     quality = at.quality
-    if variant.gate == "gain" or variant.told == "mirror":
+    if variant.steps_vary:
         quality = (quality - GAIN_STEPS * (1 - at.importance)).round().clamp(min=0)
     # The index net has places for numbers that both ends know of a position.
     modes = replace(Modes.still(at), coded_before=at.inside.long())
@@ -256,7 +310,7 @@ def layer_input(variant: Variant, blocks: Tensor, cells: Tensor, outside: Tensor
         at=at,
         blocks=x,
         prediction=torch.full_like(x, 128.0),
-        importance=at.importance_map,
+        importance=at.importance_map(fine=variant.fills and not variant.mirrors),
         before=torch.zeros_like(x),
         modes=modes,
         q=quality,
