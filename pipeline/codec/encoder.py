@@ -56,8 +56,8 @@ def choose_device(device: str) -> str:
 
 
 def quality_step(quality: float) -> int:
-    """`quality` 0..100 -> the stream's 0..63."""
-    return min(QUALITIES - 1, max(0, round(3 + 0.6 * quality)))
+    """`quality` 0..100 -> the stream's 1..61: refined foregrounds and plates are above that."""
+    return min(QUALITIES - 1, max(0, round(1 + 0.6 * quality)))
 
 
 @dataclass(slots=True)
