@@ -34,7 +34,7 @@ class Tuning:
     """The encoder's free choices; a decoder needs none of them. Chosen on the development clips, see
     docs/experiments.md."""
 
-    background_offset: int = -6  # quality steps from foreground to background (12 halve the quantiser step)
+    background_offset: int = -4  # quality steps from foreground to background (12 halve the quantiser step)
     plate_offset: int = 8  # from foreground to plate: paid once a segment, used in every frame
     refine_offset: int = 12  # from foreground to every `refine_every`th of it from a key frame on: others live on that
     refine_every: int = 32
