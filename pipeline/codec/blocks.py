@@ -120,21 +120,24 @@ class Positions:
 
     def neighbours(self, offsets: Offsets) -> Tensor:
         """(N,len(offsets)) int64: which of the positions lies there; N where none does, or where the grid ends."""
-        if offsets not in self._neighbours and on_host(self.index):
+        if offsets not in self._neighbours:
+            self._neighbours[offsets] = self._places_at(offsets)
+        return self._neighbours[offsets]
+
+    def _places_at(self, offsets: Offsets) -> Tensor:
+        if on_host(self.index):
             found = torch.empty(len(self), len(offsets), dtype=torch.int64)
             _find_neighbours(
                 self._numbers().numpy(), self.picture.numpy(), self.row.numpy(), self.col.numpy(),
                 np.array(offsets, np.int64), found.numpy(),
             )  # fmt: skip
-            self._neighbours[offsets] = found
-        if offsets not in self._neighbours:
-            reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
-            padded = F.pad(self._numbers(), (reach,) * 4, value=len(self))
-            pitch = self.cols + 2 * reach
-            place = (self.picture * (self.rows + 2 * reach) + self.row + reach) * pitch + self.col + reach
-            places = torch.stack([place + (dy * pitch + dx) for dy, dx in offsets], dim=1)
-            self._neighbours[offsets] = padded.flatten()[places]
-        return self._neighbours[offsets]
+            return found
+        reach = max(max(abs(dy), abs(dx)) for dy, dx in offsets)
+        padded = F.pad(self._numbers(), (reach,) * 4, value=len(self))
+        pitch = self.cols + 2 * reach
+        place = (self.picture * (self.rows + 2 * reach) + self.row + reach) * pitch + self.col + reach
+        places = torch.stack([place + (dy * pitch + dx) for dy, dx in offsets], dim=1)
+        return padded.flatten()[places]
 
     def _numbers(self) -> Tensor:
         """(B,rows,cols) int64: which of the N positions each place is, N where none is."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.codec.blocks import square_means
+from pipeline.codec.native import on_host
 from pipeline.codec.passes import block_sums, cell_peaks, follow
 from pipeline.codec.state import Cells, Planes, cell_tensor
 from pipeline.types import CELL
@@ -29,7 +30,7 @@ def block_means(picture: Planes) -> Tensor:
     luma = picture[0]
     means = luma.new_empty((3, luma.shape[1] // _BLOCK, luma.shape[2] // _BLOCK), dtype=torch.int16)
     for plane, weight, found in zip(picture, _WEIGHTS, means, strict=True):
-        if plane.device.type == "cpu":
+        if on_host(plane):
             block_sums(plane[0].numpy(), weight, found.numpy())
         else:
             found.copy_(square_means(plane, plane.shape[1] // len(found))[0] * _BLOCK**2)
@@ -39,7 +40,7 @@ def block_means(picture: Planes) -> Tensor:
 def _cell_peak(a: Tensor, b: Tensor) -> Tensor:
     """(rows, cols): the largest difference of a block mean in each cell, grey levels."""
     side = CELL // _BLOCK
-    if a.device.type == "cpu":
+    if on_host(a):
         peaks = torch.empty(a.shape[1] // side, a.shape[2] // side)
         cell_peaks(a.numpy(), b.numpy(), _UNIT, peaks.numpy())
         return peaks
@@ -94,7 +95,7 @@ class CleanScene:
         fresh = ~busy & (changed | self.unclean)
         rate = np.where(busy, 0.0, np.where(fresh, 1.0, _SETTLE)).astype(np.float32)
         for plane, mean in zip(picture, self._mean, strict=True):
-            if plane.device.type == "cpu":
+            if on_host(plane):
                 follow(plane[0].numpy(), rate, mean[0].numpy())
             else:
                 size = plane.shape[1] // len(rate)

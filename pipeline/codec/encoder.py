@@ -17,6 +17,7 @@ from pipeline.codec.effort import BEST, EFFORTS
 from pipeline.codec.layer import Coded, Job, cells_worth_coding, encode_layer, encode_still
 from pipeline.codec.model import LEAST_BITS
 from pipeline.codec.modes import Vectors, is_moving, places_of
+from pipeline.codec.native import on_host
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.passes import cell_errors
 from pipeline.codec.plate import encode_plate
@@ -171,7 +172,7 @@ class Encoder:
         """Mean squared luma error of foreground and background as decoded."""
         cells = cell_tensor(busy, self._brain.device)
         luma, ours, theirs = picture[0], self._foreground.plane[0], self._background.plane[0]
-        if luma.device.type == "cpu":
+        if on_host(luma):
             error = torch.empty(1, *busy.shape)
             cell_errors(luma[0].numpy(), ours[0].numpy(), theirs[0].numpy(), busy.copy(), error[0].numpy())
         else:

@@ -75,10 +75,8 @@ class Curve(nn.Module):
         return below * (1 - part) + above * part
 
 
-_MOST_KNOWN = 64  # importances whose gates are kept
 _SQUARE = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
-
-
+_MOST_KNOWN = 64  # importances whose gates are kept
 _AT_ONCE = 2048  # positions a thread, whose features a core's own cache holds
 
 
