@@ -56,17 +56,19 @@ class ChangeDetector:
         self._noise = 1.0  # standard deviation of a block mean's difference, grey levels
         self._last: Tensor | None = None
 
-    def changed(self, means: Tensor, kept: Tensor, *, step: float, busy: Cells, moving: Cells) -> Cells:
-        """Cells (rows, cols) that differ by more than noise and more than the quantiser would hide. Call it once a
-        picture, in order: it learns, from cells that are not `busy`. Around those that were `moving`, less is held for
-        noise: where a camera turns or zooms, what is not coded anew is soon wrong."""
-        peak = _cell_peak(means, kept)
-        recent = peak if self._last is None else _cell_peak(means, self._last)
+    def see(self, means: Tensor, before: Tensor, busy: Cells) -> None:
+        """Learn from cells that are not `busy`: once a picture, in order. `before`: what to compare the first with."""
+        recent = _cell_peak(means, before if self._last is None else self._last)
         if not busy.all():
             # Of the 48 blocks of a quiet cell the largest difference is about 2.5 deviations; the median cell is quiet.
             quiet = recent[torch.from_numpy(~busy).to(recent.device)]
             self._noise = min(12.0, 0.9 * self._noise + 0.1 * float(quiet.median()) / 2.5)
         self._last = means
+
+    def changed(self, means: Tensor, kept: Tensor, *, step: float, moving: Cells) -> Cells:
+        """Cells (rows, cols) that differ by more than noise and more than the quantiser would hide. Around those that
+        were `moving`, less is held for noise: where a camera turns or zooms, what is not coded anew is soon wrong."""
+        peak = _cell_peak(means, kept)
         found = self._beyond(peak, step)
         if moving.any():
             near = cv2.dilate(moving.view(np.uint8), _AROUND) > 0

@@ -10,6 +10,7 @@ import torch
 from pipeline.codec import weights
 from pipeline.codec.brain import Brain
 from pipeline.codec.encoder import choose_device
+from pipeline.codec.group import Group, opens, turns, unpack
 from pipeline.codec.layer import decode_layer
 from pipeline.codec.plate import decode_plate
 from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tensor, mix
@@ -43,8 +44,8 @@ class Decoder:
         brain = brain or weights.load(info.fingerprint, choose_device(device))
         self._brain = replace(brain, whole=whole, threads=torch.get_num_threads())
         self._geometry = Geometry(info.height, info.width)
-        self._layers = tuple(
-            LayerState(layer, self._geometry, self._brain.device, self._brain.tables) for layer in Layer
+        self._chains = tuple(
+            _Chain(LayerState(layer, self._geometry, self._brain.device, self._brain.tables)) for layer in Layer
         )
         self._most_plates = plates
         self._plates: OrderedDict[bytes, tuple[Planes, Cells]] = OrderedDict()  # coded -> decoded, the latest last
@@ -76,7 +77,7 @@ class Decoder:
     @property
     def cells(self) -> Cells:
         """Cells (rows, cols) that were foreground in the frame decoded last."""
-        return self._layers[Layer.FOREGROUND].cells
+        return self._chains[Layer.FOREGROUND].shown.cells
 
     def decode(self, packet: Packet, layer: LayerName = "full", *, held: bool = False) -> Frame:
         """The frame; `foreground`: foreground cells over the plate, without a look at the background. With `held` they
@@ -92,38 +93,69 @@ class Decoder:
         if not packet.key and packet.index <= self._index:
             raise StreamError(f"frame {packet.index} does not follow frame {self._index}")
         before, self._index = self._index, packet.index
-        foreground = self._layers[Layer.FOREGROUND]
+        foreground = self._chains[Layer.FOREGROUND]
         if not (packet.key and packet.index == before and packet.foreground == self._key):
             self._key = None
             self._layer(Layer.FOREGROUND, packet, packet.foreground)
-            foreground.restore(foreground.cells, self._plate)
             self._key = packet.foreground if packet.key else None
-        background = self._layers[Layer.BACKGROUND]
+        background = self._chains[Layer.BACKGROUND]
         if layer == "full":
             self._held = False
             self._layer(Layer.BACKGROUND, packet, packet.background)
             self._held = True
         else:
             self._ready[Layer.BACKGROUND] = False  # it missed a frame
-        planes = foreground.plane
+        planes = foreground.shown.plane
         if layer == "full" or (held and self._held):
-            planes = mix(cell_tensor(foreground.cells, self._brain.device), foreground.plane, background.plane)
+            cells = cell_tensor(foreground.shown.cells, self._brain.device)
+            planes = mix(cells, foreground.shown.plane, background.shown.plane)
         y, u, v = self._geometry.crop(planes)
         return Frame(y, u, v, packet.index, packet.pts_us, packet.wall_us)
 
-    def _layer(self, layer: Layer, packet: Packet, payload: bytes) -> LayerState:
-        state = self._layers[layer]
+    def _layer(self, layer: Layer, packet: Packet, payload: bytes) -> None:
+        chain = self._chains[layer]
         if packet.key and self._plate is not None:
-            state.reset(self._plate)
+            chain.reset(self._plate)
             self._ready[layer] = True
         if not self._ready[layer] or self._plate is None:
             raise StreamError(f"frame {packet.index}: its {layer.name.lower()} has no key frame to start from")
         self._ready[layer] = False
-        if payload:
-            found = decode_layer(self._brain, state, self._plate, payload)
-            if found != packet.sums[layer]:
-                raise StreamError(f"frame {packet.index}: {layer.name.lower()} symbols do not match their checksum")
-        else:
-            state.commit_empty()
+        found = chain.decode(self._brain, self._plate, payload)
+        if payload and found != packet.sums[layer]:
+            raise StreamError(f"frame {packet.index}: {layer.name.lower()} symbols do not match their checksum")
         self._ready[layer] = True
-        return state
+
+
+class _Chain:
+    """One layer's frames, packet by packet. `shown`: the one of the packet decoded last."""
+
+    def __init__(self, state: LayerState) -> None:
+        self._state = state
+        self._begin(0)
+
+    def _begin(self, size: int) -> None:
+        self._group, self._turns, self._place = Group(self._state, size), iter(turns(size) if size else ()), -1
+        self.shown = self._state.shown
+
+    def reset(self, plate: Planes) -> None:
+        """A key frame follows."""
+        self._state.reset(plate)
+        self._begin(0)
+
+    def decode(self, brain: Brain, plate: Planes, payload: bytes) -> int:
+        """Decode a packet's payload; returns the checksum of what was found. Raises StreamError."""
+        self._place += 1
+        if self._place >= self._group.size:
+            self._begin(opens(payload))
+            self._place = 0
+        total = 0
+        for body in unpack(payload, self._group.size, self._place):
+            turn = next(self._turns)
+            state = self._group.begin(turn)
+            if body:
+                total += decode_layer(brain, state, plate, body)
+            else:
+                state.commit_empty()
+            self._group.coded(turn, state, plate)
+        self.shown = self._group.at(self._place)
+        return total & 0xFFFF

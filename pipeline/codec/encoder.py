@@ -1,10 +1,12 @@
-"""Frames and masks in, packets out. One encoder a camera; frame by frame, no look-ahead."""
+"""Frames and masks in, packets out. One encoder a camera. Frame by frame, or several at a time in mini-GOPs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -14,6 +16,7 @@ from pipeline.codec import weights
 from pipeline.codec.brain import Brain
 from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource, block_means
 from pipeline.codec.effort import BEST, EFFORTS
+from pipeline.codec.group import MOST, Group, checks, pack, turns
 from pipeline.codec.layer import Coded, Job, cells_worth_coding, encode_layer, encode_still
 from pipeline.codec.model import LEAST_BITS
 from pipeline.codec.modes import Vectors, is_moving, places_of
@@ -27,6 +30,8 @@ from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tenso
 from pipeline.errors import CodecError
 from pipeline.types import CELL, Frame, Layer, Packet, RoiMask, StreamInfo
 
+MINI_GOP = 8  # frames
+_ELSEWHERE = 3.0  # times the usual change, where frames in between are not expected to differ from those beside
 _MEASURE_EVERY = 4  # frames, of the errors that balance foreground and background: none that is refined
 
 
@@ -39,6 +44,7 @@ class Tuning:
     plate_offset: int = 8  # from foreground to plate: paid once a segment, used in every frame
     refine_offset: int = 12  # from foreground to every `refine_every`th of it from a key frame on: others live on that
     refine_every: int = 32
+    between_offsets: tuple[int, ...] = (-8, -12, -14)  # from foreground to frames between others, the deeper the less
     background_slack_db: float = 0.5  # how far the background may fall below the foreground before it counts more
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
@@ -61,6 +67,16 @@ def quality_step(quality: float) -> int:
     return min(QUALITIES - 1, max(0, round(1 + 0.6 * quality)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A frame to be coded: its padded `picture`, that one's block `means`."""
+
+    frame: Frame
+    mask: RoiMask
+    picture: Planes
+    means: Tensor
+
+
 @dataclass(slots=True)
 class _Segment:
     """What hangs on a plate: the plate as a decoder has it, the block means of the picture that it was made of, the
@@ -77,8 +93,9 @@ class Encoder:
     """Turns one camera's frames into packets.
 
     `quality` 0..100 sets the foreground; the background follows. With `bitrate_bps` quality is the upper limit.
-    `bf16` and `whole`: see `Brain`. `effort` is the name of one of EFFORTS and may change between frames. `info` is
-    what a decoder must be given. Raises CodecError for frames of another size.
+    `mini_gop`: how many frames `encode_all` codes together, at most. `bf16` and `whole`: see `Brain`. `effort` is the
+    name of one of EFFORTS and may change between frames. `info` is what a decoder must be given. Raises CodecError for
+    frames of another size.
     """
 
     def __init__(
@@ -90,6 +107,7 @@ class Encoder:
         bitrate_bps: int | None = None,
         gop_us: int = 2_000_000,
         segment_us: int = 60_000_000,
+        mini_gop: int = MINI_GOP,
         device: str = "auto",
         threads: int | None = None,
         fps: float = 0.0,
@@ -107,7 +125,10 @@ class Encoder:
         self.info = StreamInfo(width=width, height=height, fingerprint=mark, fps=fps)
         self.tuning = tuning or Tuning()
         self._geometry = Geometry(height, width)
-        self._gop_us, self._segment_us = gop_us, segment_us
+        if not 1 <= mini_gop <= MOST:
+            raise CodecError(f"a mini-GOP of {mini_gop} frames: 1 to {MOST} are supported")
+        self._gop_us, self._segment_us, self._mini_gop = gop_us, segment_us, mini_gop
+        self._since_key = -1  # frames
         self._rate = RateControl(quality_step(quality), bitrate_bps, gop_s=gop_us / 1e6, segment_s=segment_us / 1e6)
         self._foreground, self._background = (
             LayerState(layer, self._geometry, self._brain.device, self._brain.tables) for layer in Layer
@@ -131,42 +152,99 @@ class Encoder:
         self._effort = EFFORTS[name]
 
     def encode(self, frame: Frame, mask: RoiMask) -> Packet:
-        """Code one frame. Frames come in order; `mask` has the frame's cells."""
-        with self._brain.at_work():
-            return self._encode(frame, mask)
+        """Code one frame by itself. Frames come in order; `mask` has the frame's cells."""
+        return self.encode_all(((frame, mask),))[0]
 
-    def _encode(self, frame: Frame, mask: RoiMask) -> Packet:
+    def encode_all(self, frames: Sequence[tuple[Frame, RoiMask]]) -> list[Packet]:
+        """Code some frames in a row, in mini-GOPs where no key frame is due: a packet each, in the same order."""
+        for frame, mask in frames:
+            self._check(frame, mask)
+        packets: list[Packet] = []
+        with self._brain.at_work():
+            run: list[tuple[Frame, RoiMask]] = []
+            for frame, mask in frames:
+                if self._due(frame):
+                    packets += self._encode(run)
+                    packets += self._encode([(frame, mask)])
+                    run = []
+                else:
+                    run.append((frame, mask))
+                    if len(run) == self._mini_gop:
+                        packets += self._encode(run)
+                        run = []
+            packets += self._encode(run)
+        return packets
+
+    def _check(self, frame: Frame, mask: RoiMask) -> None:
         if (frame.height, frame.width) != (self._geometry.height, self._geometry.width):
             size = f"{self._geometry.width}x{self._geometry.height}"
             raise CodecError(f"frame {frame.index} is {frame.width}x{frame.height}, the stream {size}")
         if mask.cells.shape != self._geometry.cells:
             raise CodecError(f"mask of {mask.cells.shape} cells for a picture of {self._geometry.cells}")
-        picture = self._geometry.pad(frame, self._brain.device)
-        q = self._rate.quality(frame.pts_us)
+
+    def _due(self, frame: Frame) -> bool:
+        """Whether a frame has to be a key frame."""
+        return self._segment is None or frame.pts_us - self._segment.key_us >= self._gop_us
+
+    def _encode(self, run: Sequence[tuple[Frame, RoiMask]]) -> list[Packet]:
+        """Code a key frame, or a mini-GOP."""
+        if not run:
+            return []
+        seen, q = [], 0
+        for frame, mask in run:
+            picture, q = self._geometry.pad(frame, self._brain.device), self._rate.quality(frame.pts_us)
+            seen.append(_Seen(frame, mask, picture, block_means(picture)))
+        anchor, size, plate = seen[-1], len(seen), b""
         if self._scene is None:
-            self._scene = CleanScene(picture, mask.cells)
-        segment, plate = self._segment, b""
-        key = segment is None or frame.pts_us - segment.key_us >= self._gop_us
-        if segment is None or (key and self._wants_plate(segment, picture, frame, mask.cells, q)):
-            segment, plate = self._open_segment(self._scene, picture, frame, mask.cells, q)
+            self._scene = CleanScene(anchor.picture, anchor.mask.cells)
+        scene, segment, key = self._scene, self._segment, self._due(anchor.frame)
+        if segment is None or (key and self._wants_plate(segment, anchor, q)):
+            segment, plate = self._open_segment(scene, anchor, q)
         if key:
-            self._reset(segment, frame)
-        foreground = self._code_foreground(segment, picture, mask, q)
-        background = self._code_background(segment, self._scene, picture, mask.cells, q)
-        packet = Packet(
-            index=frame.index,
-            pts_us=frame.pts_us,
-            wall_us=frame.wall_us,
-            key=key,
-            plate=plate,
-            foreground=foreground.payload,
-            background=background.payload,
-            sums=(foreground.checksum, background.checksum),
-        )
-        self._rate.spent(packet)
-        if self._foreground.age % _MEASURE_EVERY == 0:
-            self._balance.seen(*self._errors(picture, mask.cells))
-        return packet
+            self._reset(segment, anchor.frame)
+        self._since_key += size
+        for item in seen[:-1]:
+            self._look(segment, scene, item)
+        groups = Group(self._foreground, size), Group(self._background, size)
+        bodies: tuple[list[Coded], list[Coded]] = ([], [])
+        for turn in turns(size):
+            item, states = seen[turn.place], [group.begin(turn) for group in groups]
+            if turn.after is None:
+                coded = (
+                    self._code_foreground(segment, states[0], item, self._refined(q, size)),
+                    self._code_background(segment, scene, item, q, size),
+                )
+            else:
+                offsets = self.tuning.between_offsets
+                lower = self._q(q, offsets[min(turn.depth, len(offsets)) - 1])
+                apart = groups[0].differ | groups[1].differ
+                coded = (
+                    self._code_foreground(segment, states[0], item, lower),
+                    self._code_background_between(segment, states[1], item, lower, apart),
+                )
+            for group, state, body, one in zip(groups, states, bodies, coded, strict=True):
+                group.coded(turn, state, segment.plate)
+                body.append(one)
+        for group, body in zip(groups, bodies, strict=True):
+            group.close([one.payload for one in body])
+        packets = _packets(seen, plate, key, bodies)
+        for packet in packets:
+            self._rate.spent(packet)
+        if self._comes(_MEASURE_EVERY, size, ahead=1) and not self._comes(self.tuning.refine_every, size):
+            self._balance.seen(*self._errors(anchor.picture, anchor.mask.cells))
+        return packets
+
+    def _comes(self, every: int, size: int, *, ahead: int = 0) -> bool:
+        """Whether one of the last `size` frames, or of those `ahead` of them, is an `every`th since the key frame."""
+        now = self._since_key + ahead
+        return now // every > (now - size) // every
+
+    def _look(self, segment: _Segment, scene: CleanScene, item: _Seen) -> None:
+        """Learn from a frame before its anchor."""
+        if self._effort.background_every == 1:
+            busy = item.mask.cells
+            self._change.see(item.means, segment.kept.means, busy)
+            scene.update(item.picture, busy=busy, changed=np.zeros_like(busy))
 
     def _errors(self, picture: Planes, busy: Cells) -> tuple[float | None, float | None]:
         """Mean squared luma error of foreground and background as decoded."""
@@ -190,20 +268,18 @@ class Encoder:
     def _step(self, q: int) -> float:
         return float(step_size(torch.tensor(q)))
 
-    def _wants_plate(self, segment: _Segment, picture: Planes, frame: Frame, busy: Cells, q: int) -> bool:
-        if frame.pts_us - segment.start_us >= self._segment_us:
+    def _wants_plate(self, segment: _Segment, item: _Seen, q: int) -> bool:
+        if item.frame.pts_us - segment.start_us >= self._segment_us:
             return True
-        step = self._step(self._background_q(q))
-        left = self._change.differs(block_means(picture), segment.source, step=step, slack=self.tuning.new_plate_slack)
+        step, busy = self._step(self._background_q(q)), item.mask.cells
+        left = self._change.differs(item.means, segment.source, step=step, slack=self.tuning.new_plate_slack)
         return bool(left[~busy].mean() > self.tuning.new_plate_share) if (~busy).any() else False
 
-    def _open_segment(
-        self, scene: CleanScene, picture: Planes, frame: Frame, busy: Cells, q: int
-    ) -> tuple[_Segment, bytes]:
+    def _open_segment(self, scene: CleanScene, item: _Seen, q: int) -> tuple[_Segment, bytes]:
         """A new plate, of the clean scene as it is known now, and its bytes."""
         before, step = block_means(scene.picture()), self._step(self._background_q(q))
-        moved = self._change.differs(block_means(picture), before, step=step)
-        scene.update(picture, busy=busy, changed=moved)
+        moved = self._change.differs(item.means, before, step=step)
+        scene.update(item.picture, busy=item.mask.cells, changed=moved)
         source = scene.picture()
         q_plate = self._q(q, self.tuning.plate_offset)
         encode = partial(encode_plate, self._brain, self._geometry, source, unclean=scene.unclean, effort=self._effort)
@@ -212,53 +288,74 @@ class Encoder:
         if affordable < q_plate:
             payload, plate = encode(q=affordable)
         means = block_means(source)
-        self._segment = _Segment(plate, means, frame.pts_us, frame.pts_us, KeptSource(means))
+        pts_us = item.frame.pts_us
+        self._segment = _Segment(plate, means, pts_us, pts_us, KeptSource(means))
         return self._segment, payload
 
     def _reset(self, segment: _Segment, frame: Frame) -> None:
-        segment.key_us, segment.kept = frame.pts_us, KeptSource(segment.source)
+        segment.key_us, segment.kept, self._since_key = frame.pts_us, KeptSource(segment.source), -1
         for layer in (self._foreground, self._background):
             layer.reset(segment.plate)
 
-    def _code_foreground(self, segment: _Segment, picture: Planes, mask: RoiMask, q: int) -> Coded:
-        state, cells, effort = self._foreground, mask.cells, self._effort
-        if state.age % self.tuning.refine_every == 0:
-            q = self._q(q, self.tuning.refine_offset)
-        importance = mask.importance.astype(np.float32) / 255
+    def _refined(self, q: int, size: int) -> int:
+        """The quality of an anchor's foreground."""
+        return self._q(q, self.tuning.refine_offset) if self._comes(self.tuning.refine_every, size) else q
+
+    def _code_foreground(self, segment: _Segment, state: LayerState, item: _Seen, q: int) -> Coded:
+        cells, effort, picture = item.mask.cells, self._effort, item.picture
+        importance = item.mask.importance.astype(np.float32) / 255
         lively, promised = cells_worth_coding(
             self._brain, state, picture, cells, q=q, importance=importance, least_bits=effort.lively_bits,
             exact=effort.layer_bits > 0,
         )  # fmt: skip
         if promised < effort.layer_bits and cells.any():
             job = Job(picture, cells, Vectors.still(places_of(cells)), importance, q, effort=effort)
-            coded = encode_still(self._brain, state, job)
-        else:
-            coded = self._code(segment, state, picture, cells, lively, importance, q, self.tuning.thrift)
-        state.restore(cells, segment.plate)
-        return coded
+            return encode_still(self._brain, state, job)
+        return self._code(segment, state, picture, cells, lively, importance, q, self.tuning.thrift)
 
-    def _code_background(self, segment: _Segment, scene: CleanScene, picture: Planes, busy: Cells, q: int) -> Coded:
-        state, q = self._background, self._background_q(q)
-        due, uncovered = state.age % self._effort.background_every == 0, self._busy & ~busy
+    def _code_background(self, segment: _Segment, scene: CleanScene, item: _Seen, q: int, size: int) -> Coded:
+        """An anchor's."""
+        state, q, busy = self._background, self._background_q(q), item.mask.cells
+        due, uncovered = self._comes(self._effort.background_every, size), self._busy & ~busy
         self._busy = busy
         importance = np.full(busy.shape, self._balance.importance, np.float32)
         changed = np.zeros_like(busy)
         if due or uncovered.any():  # else what changes now is seen, and coded, with the next
-            step, moving, means = self._step(q), is_moving(state.past.mode), block_means(picture)
-            changed = self._change.changed(means, segment.kept.means, step=step, busy=busy, moving=moving) & ~busy
-            scene.update(picture, busy=busy, changed=changed)
+            step, moving, kept = self._step(q), is_moving(state.past.mode), segment.kept
+            self._change.see(item.means, kept.means, busy)
+            changed = self._change.changed(item.means, kept.means, step=step, moving=moving) & ~busy
+            scene.update(item.picture, busy=busy, changed=changed)
             if not due:  # what an object leaves behind may never have been seen
                 changed &= uncovered
-            changed &= self._worth_coding(picture, changed, q, importance)
-            segment.kept.keep(means, changed)
-        coded = self._code(segment, state, picture, changed, changed, importance, q, self.tuning.thrift_background)
-        return coded
+            changed &= self._worth_coding(state, item.picture, changed, q, importance)
+            kept.keep(item.means, changed)
+        thrift = self.tuning.thrift_background
+        return self._code(segment, state, item.picture, changed, changed, importance, q, thrift)
 
-    def _worth_coding(self, picture: Planes, cells: Cells, q: int, importance: npt.NDArray[np.float32]) -> Cells:
+    def _code_background_between(
+        self, segment: _Segment, state: LayerState, item: _Seen, q: int, apart: Cells
+    ) -> Coded:
+        """What the mean of the two beside does not show well enough: near cells in which those differ (`apart`), and
+        wherever there is something else."""
+        q, busy, changed = self._background_q(q), item.mask.cells, np.zeros_like(item.mask.cells)
+        importance = np.full(busy.shape, self._balance.importance, np.float32)
+        if self._effort.background_every == 1:
+            shown, step = block_means(state.plane), self._step(q)
+            near = cv2.dilate(apart.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+            changed = near & self._change.differs(item.means, shown, step=step)
+            changed |= self._change.differs(item.means, shown, step=step, slack=_ELSEWHERE)
+            changed &= ~busy
+            changed &= self._worth_coding(state, item.picture, changed, q, importance)
+        thrift = self.tuning.thrift_background
+        return self._code(segment, state, item.picture, changed, changed, importance, q, thrift)
+
+    def _worth_coding(
+        self, state: LayerState, picture: Planes, cells: Cells, q: int, importance: npt.NDArray[np.float32]
+    ) -> Cells:
         """Which of the background's cells that have changed pay."""
         least = self._effort.layer_bits
         worth, promised = cells_worth_coding(
-            self._brain, self._background, picture, cells, q=q, importance=importance,
+            self._brain, state, picture, cells, q=q, importance=importance,
             least_bits=0.0 if least else LEAST_BITS, exact=least > 0,
         )  # fmt: skip
         return worth & (promised >= least)
@@ -277,3 +374,22 @@ class Encoder:
         )  # fmt: skip
         job = Job(picture, cells, vectors, importance, q, thrift, self._effort)
         return encode_layer(self._brain, state, segment.plate, job)
+
+
+def _packets(seen: Sequence[_Seen], plate: bytes, key: bool, bodies: tuple[list[Coded], list[Coded]]) -> list[Packet]:
+    """The packets of frames whose layers were coded as `bodies`, in coding order."""
+    payloads = [pack([one.payload for one in body]) for body in bodies]
+    sums = [checks([one.checksum for one in body]) for body in bodies]
+    return [
+        Packet(
+            index=item.frame.index,
+            pts_us=item.frame.pts_us,
+            wall_us=item.frame.wall_us,
+            key=key,
+            plate=plate,
+            foreground=payloads[0][place],
+            background=payloads[1][place],
+            sums=(sums[0][place], sums[1][place]),
+        )
+        for place, item in enumerate(seen)
+    ]

@@ -3,7 +3,8 @@
 byte 0   bit 0: every cell is predicted in place (no modes follow); bits 1-3: state bytes left out; bit 4: same map as
          in the last frame (no map follows); bits 5-7 zero
 byte 1   quality 0..63
-rest     one entropy-coded stream: map, modes, vectors, coded block flags, symbols in the order of `entropy.steps`
+rest     one entropy-coded stream: map, modes, sides (of a frame between others), vectors, coded block flags, symbols in
+         the order of `entropy.steps`
 
 A position without symbols keeps its prediction as it is, and the nets never see it: work follows what changes, and what
 stays does not drift.
@@ -25,7 +26,20 @@ from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.flags import read_flags, write_flags
 from pipeline.codec.maps import read_map, write_map
 from pipeline.codec.model import LEAST_BITS, Kind, Modes, guessed_loss, loss_weight, saving
-from pipeline.codec.modes import MOVED, PLATE, SPLIT, Vectors, places_of, read_modes, write_modes
+from pipeline.codec.modes import (
+    AFTER,
+    BEFORE,
+    BOTH,
+    MOVED,
+    PLATE,
+    SPLIT,
+    Vectors,
+    places_of,
+    read_modes,
+    read_sides,
+    write_modes,
+    write_sides,
+)
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.past import Moment
@@ -37,7 +51,7 @@ from pipeline.errors import StreamError
 from pipeline.types import Layer
 
 HEADER = 2
-MOST_SIDE = 20  # symbols of side information a cell: map, modes, vectors, flags
+MOST_SIDE = 21  # symbols of side information a cell: map, modes, sides, vectors, flags
 _ALL_STILL, _SAME_MAP, _RESERVED = 1, 16, 0xE0
 
 Ints = npt.NDArray[np.int64]
@@ -89,29 +103,55 @@ def _blocks(planes: Planes, window: Window, at: Positions) -> Tensor:
     return window_blocks(planes, at, 2 * window.top, 2 * window.left)
 
 
-def predict(state: LayerState, plate: Planes, modes: Modes, window: Window, at: Positions) -> Tensor:
-    """(N,96): the layer's plane in place or moved, or the plate."""
+def predict(
+    state: LayerState, plate: Planes, modes: Modes, window: Window, at: Positions, side: Tensor | None = None
+) -> Tensor:
+    """(N,96): the layer's plane in place or moved, or the plate. Between two frames, where `side` (N,) is given, what
+    moves is the frame before, the frame after, or the mean of both."""
     prediction = _blocks(state.plane, window, at)
     row, col = at.row + 2 * window.top, at.col + 2 * window.left
-    for mode, planes in ((MOVED, state.plane), (PLATE, plate)):
-        chosen = (modes.mode == mode).nonzero().squeeze(1)
-        if chosen.numel():
-            picture = torch.zeros_like(chosen)
-            prediction[chosen] = fetch(planes, picture, row[chosen], col[chosen], modes.vector[chosen])
+
+    def put(chosen: Tensor, *moves: tuple[Planes, Tensor]) -> None:
+        where = chosen.nonzero().squeeze(1)
+        if where.numel():
+            picture = torch.zeros_like(where)
+            found = [fetch(planes, picture, row[where], col[where], vector[where]) for planes, vector in moves]
+            prediction[where] = found[0] if len(found) == 1 else torch.floor((found[0] + found[1] + 1) / 2)
+
+    put(modes.mode == PLATE, (plate, modes.vector))
+    moved, sides = modes.mode == MOVED, state.sides
+    if sides is None or side is None:
+        put(moved, (state.plane, modes.vector))
+    else:
+        before, after = (sides.before, modes.vector), (sides.after, sides.mirrored(modes.vector))
+        put(moved & (side == BOTH), before, after)
+        put(moved & (side == BEFORE), before)
+        put(moved & (side == AFTER), after)
     return prediction
+
+
+def _sides(vectors: Vectors, cells: Cells, state: LayerState, window: Window, at: Positions) -> Tensor | None:
+    """Which side moves, at each position (N,), of a frame that has sides."""
+    if state.sides is None:
+        return None
+    side = np.zeros(cells.shape, np.int64)
+    side[cells] = vectors.side
+    fine = side[window.cells].repeat(2, 0).repeat(2, 1)
+    return torch.from_numpy(fine).to(at.index.device).view(-1)[at.index]
 
 
 def _kind(layer: Layer) -> Kind:
     return "foreground" if layer is Layer.FOREGROUND else "background"
 
 
-def layer_checksum(header: bytes, cells: Cells, side: Side | None, symbols: Tensor) -> int:
-    """Low 16 bits of a CRC32C over a payload's header, map bits, modes, vectors, coded block flags and symbols,
-    numbers as little-endian 16-bit integers. A plate has no `side`."""
+def layer_checksum(header: bytes, cells: Cells, side: Side | None, symbols: Tensor, *, between: bool = False) -> int:
+    """Low 16 bits of a CRC32C over a payload's header, map bits, modes, vectors, which side moves in a frame `between`
+    two others, coded block flags and symbols, numbers as little-endian 16-bit integers. A plate has no `side`."""
     parts = [header, np.packbits(cells).tobytes()]
     if side is not None:
         vectors, flags = side
-        parts += [vectors.mode.astype("<i2").tobytes(), vectors.vector.astype("<i2").tobytes()]
+        told = (vectors.mode, vectors.vector, vectors.side) if between else (vectors.mode, vectors.vector)
+        parts += [each.astype("<i2").tobytes() for each in told]
         parts += [np.packbits(flags.cpu().numpy()).tobytes()]
     crc = 0
     for part in (*parts, symbols.cpu().numpy().astype("<i2").tobytes()):
@@ -129,7 +169,7 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     kind, window = _kind(state.layer), brain.window(job.cells)
     at = Positions.of_cells(cell_tensor(job.cells[window.cells], brain.device))
     modes = _position_modes(job.vectors, job.cells, state, window, at)
-    pictures = predict(state, plate, modes, window, at)
+    pictures = predict(state, plate, modes, window, at, _sides(job.vectors, job.cells, state, window, at))
     source, around = _blocks(job.picture, window, at), importance_of(job, window, brain.device)
     importance = at.pick(around)[:, 0]
 
@@ -170,7 +210,8 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     state.tables.learn(*writer.collected())
     mode, vector = job.vectors.mode, job.vectors.vector
     state.commit(job.cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=mode, vector=vector)
-    return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols))
+    between = state.sides is not None
+    return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols, between=between))
 
 
 def encode_still(brain: Brain, state: LayerState, job: Job) -> Coded:
@@ -181,7 +222,8 @@ def encode_still(brain: Brain, state: LayerState, job: Job) -> Coded:
     state.tables.learn(*writer.collected())
     state.commit_still(job.cells)
     none = torch.zeros(4 * len(job.vectors.places), dtype=torch.bool)
-    return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, none), torch.zeros(0, SAMPLES)))
+    between, symbols = state.sides is not None, torch.zeros(0, SAMPLES)
+    return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, none), symbols, between=between))
 
 
 def _savings(
@@ -235,6 +277,8 @@ def _write_side(writer: SymbolWriter, state: LayerState, job: Job, coded: Cells)
         flags |= _ALL_STILL
     else:
         write_modes(writer, moment, job.cells, job.vectors.mode, past)
+        if state.sides is not None:
+            write_sides(writer, job.vectors)
         write_vectors(writer, moment, job.vectors, past)
     write_flags(writer, moment, coded, job.cells, job.vectors, past)
     return flags
@@ -257,13 +301,16 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     if flags & _ALL_STILL:
         vectors = Vectors.still(places)
     else:
-        vectors = read_vectors(reader, moment, places, read_modes(reader, moment, cells, past), past)
+        mode = read_modes(reader, moment, cells, past)
+        told = read_sides(reader, mode) if state.sides is not None else None
+        vectors = read_vectors(reader, moment, places, mode, past, told)
     now = read_flags(reader, moment, cells, vectors, past)
     kind, window = _kind(state.layer), brain.window(cells)
     at = Positions.of_cells(cell_tensor(cells[window.cells], brain.device))
     coded = Positions(cell_tensor(np.ascontiguousarray(now[window.positions]), brain.device))
     modes, chosen = _position_modes(vectors, cells, state, window, at), _flags_of(at, coded)
-    before, pictures = state.symbols_at(window, coded), predict(state, plate, modes, window, at)
+    before, side = state.symbols_at(window, coded), _sides(vectors, cells, state, window, at)
+    pictures = predict(state, plate, modes, window, at, side)
     with brain.sharing(len(coded)):
         symbols = read_symbols(brain, kind, coded, before, modes.select(chosen), q, reader)
         reader.finish()
@@ -272,7 +319,8 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     state.commit(
         cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=vectors.mode, vector=vectors.vector
     )
-    return layer_checksum(payload[:HEADER], cells, (vectors, chosen), symbols)
+    between = state.sides is not None
+    return layer_checksum(payload[:HEADER], cells, (vectors, chosen), symbols, between=between)
 
 
 def open_payload(payload: bytes) -> tuple[int, int, bytes]:

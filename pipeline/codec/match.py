@@ -7,12 +7,13 @@ where it is, and at half size over a wide range. Then halves and quarters of pix
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.codec.effort import BEST, Effort
-from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR, window
+from pipeline.codec.motion import LUMA_TAPS, MAX_VECTOR, mirrored, window
 from pipeline.codec.native import compiled
 
 Bytes = npt.NDArray[np.uint8]
@@ -37,6 +38,18 @@ for _shift in range(-_QUARTERS, _QUARTERS + 1):
 _BITS = (2 * np.log2(1 + np.arange(4 * MAX_VECTOR))).astype(np.float32)  # about what a component costs
 
 
+class _Planes(NamedTuple):
+    """Luma (H,W): what is looked for, and where. With `paired` in the mean of the reference, `near` frames away, and of
+    what is `after`, `far` frames on the other side."""
+
+    current: Bytes
+    reference: Bytes
+    paired: bool
+    after: Bytes
+    near: int
+    far: int
+
+
 @dataclass(frozen=True, slots=True)
 class Matches:
     """`whole` (n,2): one vector a cell; `own` (n,4,2): one a block. Quarter pixels."""
@@ -51,38 +64,37 @@ class Matches:
 
 
 def match(
-    current: Bytes, reference: Bytes, places: Ints, last: Ints, *, price: float, effort: Effort = BEST
-) -> Matches:
+    current: Bytes, reference: Bytes, places: Ints, last: Ints, *, price: float, effort: Effort = BEST,
+    mirror: tuple[Bytes, int, int] | None = None,
+) -> Matches:  # fmt: skip
     """Match cells at `places` (n,2), in raster order, of the luma planes (H,W). `last` (n,2): vectors worth trying,
-    quarter pixels. `price`: the squared error that a bit of vector is worth."""
+    quarter pixels. `price`: the squared error that a bit of vector is worth. `mirror`: what comes after, how far the
+    reference is and how far that: cells are matched with the mean of both, as they go on moving."""
     found = Matches.none(len(places))
-    _match(current, reference, places, last, np.float32(price), effort.split, found.whole, found.own)
+    after, near, far = mirror or (reference, 1, 1)
+    planes = _Planes(current, reference, mirror is not None, after, near, far)
+    _match(planes, places, last, np.float32(price), effort.split, found.whole, found.own)
     return found
 
 
 @compiled
-def _match(
-    current: Bytes, reference: Bytes, places: Ints, last: Ints, price: np.float32, split: bool,
-    whole: Ints, own: Ints,
-) -> None:  # fmt: skip
-    rows, cols = current.shape[0] // 16, current.shape[1] // 16
+def _match(planes: _Planes, places: Ints, last: Ints, price: np.float32, split: bool, whole: Ints, own: Ints) -> None:
+    rows, cols = planes.current.shape[0] // 16, planes.current.shape[1] // 16
     near = np.zeros((rows + 1, cols + 2, 2), np.int64)  # what was found for the cells before, whole pixels
     known = np.zeros((rows + 1, cols + 2), np.bool_)
     area, small = np.empty((16, 16), np.float32), np.empty((8, 8), np.float32)
     starts, around = np.empty((_STARTS, 2), np.int64), np.empty((2, 9), np.float32)
-    lines = np.empty((3, _AREA, 8), np.float32)
+    lines, shifted = np.empty((3, _AREA, 8), np.float32), np.empty((2, 9, 8, 8), np.float32)
     wide, errors = np.empty((8 + 2 * _COARSE, 8 + _COLUMNS), np.float32), np.empty(_COLUMNS, np.float32)
     for n in range(len(places)):
         row, col = places[n, 0], places[n, 1]
         top, left = 16 * row, 16 * col
         middle_y, middle_x = _middle(near, row, col)
         count = _starts(starts, near, known, row, col, last[n])
-        y, x, cost = _descend(
-            current, top, left, 16, reference, area, starts[:count], 4 * middle_y, 4 * middle_x, price
-        )
-        starts[count, 0], starts[count, 1] = _far(current, reference, top, left, price, wide, errors)
+        y, x, cost = _descend(planes, top, left, 16, area, starts[:count], 4 * middle_y, 4 * middle_x, price)
+        starts[count, 0], starts[count, 1] = _far(planes.current, planes.reference, top, left, price, wide, errors)
         far_y, far_x, far_cost = _descend(
-            current, top, left, 16, reference, area, starts[count : count + 1], 4 * middle_y, 4 * middle_x, price
+            planes, top, left, 16, area, starts[count : count + 1], 4 * middle_y, 4 * middle_x, price
         )
         if far_cost < cost:
             y, x = far_y, far_x
@@ -97,12 +109,12 @@ def _match(
             for k in range(4):
                 dy, dx = _INNER[k, 0], _INNER[k, 1]
                 y_own, x_own, _ = _descend(
-                    current, top + dy, left + dx, 8, reference, small, starts[: count + 10], 4 * y, 4 * x, price
+                    planes, top + dy, left + dx, 8, small, starts[: count + 10], 4 * y, 4 * x, price
                 )
                 own[n, k, 0], own[n, k, 1] = 4 * y_own, 4 * x_own
         for size in (2, 1):  # quarter pixels
             _refine(
-                current, reference, area, lines, top, left, whole[n], own[n], size, price, split, 4 * middle_y,
+                planes, area, lines, shifted, top, left, whole[n], own[n], size, price, split, 4 * middle_y,
                 4 * middle_x, around,
             )  # fmt: skip
 
@@ -137,8 +149,8 @@ def _starts(starts: Ints, near: Ints, known: npt.NDArray[np.bool_], row: int, co
 
 @compiled
 def _descend(
-    current: Bytes, top: int, left: int, size: int, reference: Bytes, area: Floats, starts: Ints, middle_y: int,
-    middle_x: int, price: np.float32,
+    planes: _Planes, top: int, left: int, size: int, area: Floats, starts: Ints, middle_y: int, middle_x: int,
+    price: np.float32,
 ) -> tuple[int, int, np.float32]:  # fmt: skip
     """From the best of `starts` to where no neighbour is better. For a square of `size` at (top, left).
     Whole pixels; bits are counted from the middle, in quarters."""
@@ -146,7 +158,7 @@ def _descend(
     for k in range(len(starts)):
         y, x = min(max(starts[k, 0], -_LIMIT), _LIMIT), min(max(starts[k, 1], -_LIMIT), _LIMIT)
         cost = price * (_BITS[abs(4 * y - middle_y)] + _BITS[abs(4 * x - middle_x)])
-        cost += _error(current, top, left, size, reference, top + y, left + x, area)
+        cost += _error(planes, top, left, size, y, x, area)
         if cost < best:
             best_y, best_x, best = y, x, cost
     came_y, came_x = 0, 0
@@ -160,7 +172,7 @@ def _descend(
                 if not seen and abs(y) <= _LIMIT and abs(x) <= _LIMIT:
                     cost = price * (_BITS[abs(4 * y - middle_y)] + _BITS[abs(4 * x - middle_x)])
                     if cost < best:
-                        cost += _error(current, top, left, size, reference, top + y, left + x, area)
+                        cost += _error(planes, top, left, size, y, x, area)
                         if cost < best:
                             best_y, best_x, best = y, x, cost
         came_y, came_x = best_y - from_y, best_x - from_x
@@ -170,10 +182,11 @@ def _descend(
 
 
 @compiled
-def _error(
-    current: Bytes, top: int, left: int, size: int, reference: Bytes, y: int, x: int, area: Floats
-) -> np.float32:
-    """The squared error of a square of 16 or 8 at (top, left) against that at (y, x) of the reference."""
+def _error(planes: _Planes, top: int, left: int, size: int, dy: int, dx: int, area: Floats) -> np.float32:
+    """The squared error of a square of 16 or 8 at (top, left) against what it moves to."""
+    if planes.paired:
+        return _error_of_both(planes, top, left, size, dy, dx)
+    current, reference, y, x = planes.current, planes.reference, top + dy, left + dx
     total = np.int32(0)
     if y < 0 or x < 0 or y + size > reference.shape[0] or x + size > reference.shape[1]:
         window(reference, y, x, area)
@@ -186,6 +199,34 @@ def _error(
             line = np.int32(0)  # the compiler makes vectors of 32 bits only where all sums have them
             for j in range(size):
                 d = np.int32(np.int32(current[top + i, left + j]) - np.int32(reference[y + i, x + j]))
+                line = np.int32(line + np.int32(d * d))
+            total = np.int32(total + line)
+    return np.float32(total)
+
+
+@compiled
+def _error_of_both(planes: _Planes, top: int, left: int, size: int, dy: int, dx: int) -> np.float32:
+    """The same against the mean of what it moves from and what it moves on to."""
+    current, before, after, total = planes.current, planes.reference, planes.after, np.int32(0)
+    height, width = before.shape
+    y, x = top + dy, left + dx
+    down, across = top + mirrored(dy, planes.near, planes.far), left + mirrored(dx, planes.near, planes.far)
+    if min(y, x, down, across) < 0 or max(y, down) + size > height or max(x, across) + size > width:
+        for i in range(size):
+            one = before[min(max(y + i, 0), height - 1)]
+            other = after[min(max(down + i, 0), height - 1)]
+            for j in range(size):
+                a, b = one[min(max(x + j, 0), width - 1)], other[min(max(across + j, 0), width - 1)]
+                mean = (np.int32(a) + np.int32(b) + np.int32(1)) >> np.int32(1)
+                d = np.int32(current[top + i, left + j]) - mean
+                total = np.int32(total + d * d)
+    else:
+        for i in range(size):
+            line = np.int32(0)
+            for j in range(size):
+                both = np.int32(np.int32(before[y + i, x + j]) + np.int32(after[down + i, across + j]))
+                mean = np.int32(np.int32(both + np.int32(1)) >> np.int32(1))
+                d = np.int32(np.int32(current[top + i, left + j]) - mean)
                 line = np.int32(line + np.int32(d * d))
             total = np.int32(total + line)
     return np.float32(total)
@@ -233,7 +274,7 @@ def _four(plane: Bytes, y: int, x: int) -> np.float32:
 
 @compiled
 def _refine(
-    current: Bytes, reference: Bytes, area: Floats, lines: Floats, top: int, left: int, whole: Ints, own: Ints,
+    planes: _Planes, area: Floats, lines: Floats, shifted: Floats, top: int, left: int, whole: Ints, own: Ints,
     size: int, price: np.float32, split: bool, middle_y: int, middle_x: int, around: Floats,
 ) -> None:  # fmt: skip
     """A cell's vector, and its blocks', to where the error is least within `size` quarter pixels."""
@@ -243,13 +284,13 @@ def _refine(
         total[n] = 0
     for k in range(4):
         dy, dx = _INNER[k, 0], _INNER[k, 1]
-        _errors(current, top + dy, left + dx, reference, area, lines, whole_y, whole_x, size, error)
+        _errors(planes, top + dy, left + dx, area, lines, shifted, whole_y, whole_x, size, error)
         for n in range(9):
             total[n] += error[n]
         if split:
             y, x = own[k, 0], own[k, 1]
             if y != whole_y or x != whole_x:
-                _errors(current, top + dy, left + dx, reference, area, lines, y, x, size, error)
+                _errors(planes, top + dy, left + dx, area, lines, shifted, y, x, size, error)
             best, least = 4, np.float32(np.inf)
             for n in range(9):
                 cost = error[n] + price * (
@@ -269,10 +310,29 @@ def _refine(
 
 @compiled
 def _errors(
-    current: Bytes, top: int, left: int, reference: Bytes, area: Floats, lines: Floats, y: int, x: int, size: int,
+    planes: _Planes, top: int, left: int, area: Floats, lines: Floats, shifted: Floats, y: int, x: int, size: int,
     errors: Floats,
 ) -> None:  # fmt: skip
     """Squared errors (9,) of the block at (top, left) moved by (y, x) quarter pixels, and by `size` more either way."""
+    _around(planes.reference, top, left, area, lines, y, x, size, shifted[0])
+    if planes.paired:
+        down, across = mirrored(y, planes.near, planes.far), mirrored(x, planes.near, planes.far)
+        _around(planes.after, top, left, area, lines, down, across, size, shifted[1])
+    for n in range(9):
+        error, found, other = np.float32(0), shifted[0, n], shifted[1, 8 - n]
+        for i in range(8):
+            for j in range(8):
+                value = (found[i, j] + other[i, j]) * np.float32(0.5) if planes.paired else found[i, j]
+                d = value - planes.current[top + i, left + j]
+                error += d * d
+        errors[n] = error
+
+
+@compiled
+def _around(
+    reference: Bytes, top: int, left: int, area: Floats, lines: Floats, y: int, x: int, size: int, found: Floats
+) -> None:
+    """The block that is moved by (y, x) quarter pixels, and by `size` more either way, (9,8,8)."""
     whole_y, whole_x = (y + 2) >> 2, (x + 2) >> 2
     window(reference, top + whole_y - _REACH, left + whole_x - _REACH, area)
     for c in range(3):
@@ -287,14 +347,10 @@ def _errors(
     for r in range(3):
         taps = _TAPS[y - 4 * whole_y + size * (r - 1) + _QUARTERS]
         for c in range(3):
-            error = np.float32(0)
             for i in range(8):
                 for j in range(8):
-                    d = (
+                    found[3 * r + c, i, j] = (
                         taps[0] * lines[c, i, j] + taps[1] * lines[c, i + 1, j] + taps[2] * lines[c, i + 2, j]
                         + taps[3] * lines[c, i + 3, j] + taps[4] * lines[c, i + 4, j] + taps[5] * lines[c, i + 5, j]
                         + taps[6] * lines[c, i + 6, j] + taps[7] * lines[c, i + 7, j] + taps[8] * lines[c, i + 8, j]
-                        - current[top + i, left + j]
                     )  # fmt: skip
-                    error += d * d
-            errors[3 * r + c] = error

@@ -23,9 +23,11 @@ from pipeline.codec.native import compiled
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.scores import AROUND, HERE, LEVELS, PHASES, Places, Square
-from pipeline.codec.tables import DECISIONS, FIRST_MODE, CodingTables, symbol_cost
+from pipeline.codec.tables import DECISIONS, FIRST_MODE, SIDE, CodingTables, symbol_cost
+from pipeline.errors import StreamError
 
 STILL, MOVED, PLATE, SPLIT = range(4)
+BOTH, BEFORE, AFTER = range(3)  # what moves, in a frame between two others
 # Of each mode the decisions still? moved? split?, -1 where not asked.
 _DECIDED = np.array(((1, -1, -1), (0, 1, 0), (0, 0, -1), (0, 1, 1)), np.int64)
 _NO, _YES = np.int64(0), np.int64(1)
@@ -56,11 +58,13 @@ class Vectors:
     """Modes and vectors of a layer's coded cells.
 
     `places` (n,2): row and column of each coded cell in raster order; `mode` (n,) of STILL, MOVED, PLATE, SPLIT;
-    `vector` (n,4,2) quarter pixels, one a position (all four alike unless split, zero unless moved).
+    `vector` (n,4,2) quarter pixels, one a position (all four alike unless split, zero unless moved); `side` (n,) of
+    BOTH, BEFORE, AFTER: what of the two beside a frame is moved, BOTH unless it lies between two and the cell moves.
     """
 
-    def __init__(self, places: Ints, mode: Ints, vector: Ints) -> None:
+    def __init__(self, places: Ints, mode: Ints, vector: Ints, side: Ints | None = None) -> None:
         self.places, self.mode, self.vector = places, mode, vector
+        self.side = np.zeros(len(places), np.int64) if side is None else side
 
     @classmethod
     def still(cls, places: Ints) -> Vectors:
@@ -172,3 +176,19 @@ def read_modes(reader: SymbolReader, moment: Moment, cells: Cells, past: Past) -
             field.holds(phase, now)
             mode[here] = now
     return mode
+
+
+def write_sides(writer: SymbolWriter, vectors: Vectors) -> None:
+    """What moves in each cell that does."""
+    side = vectors.side[is_moving(vectors.mode)]
+    writer.add(np.full(len(side), SIDE), side)
+
+
+def read_sides(reader: SymbolReader, mode: Ints) -> Ints:
+    """The inverse of `write_sides`: (n,) of cells with these modes. Raises StreamError."""
+    side, moving = np.zeros(len(mode), np.int64), is_moving(mode)
+    found = reader.read(np.full(np.count_nonzero(moving), SIDE))
+    if found.size and (found.min() < BOTH or found.max() > AFTER):
+        raise StreamError("a cell moves on neither side")
+    side[moving] = found
+    return side

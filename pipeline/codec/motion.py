@@ -89,6 +89,12 @@ def fetch(planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, c
     return found
 
 
+@compiled
+def mirrored(vector: int, near: int, far: int) -> int:
+    """Where what has moved by a component (or by many) since a frame `near` frames ago will be in `far` frames."""
+    return -((2 * far * vector + near) // (2 * near))
+
+
 def fetch_by_tensors(
     planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, col: Tensor, vector: Tensor
 ) -> Tensor:

@@ -89,3 +89,16 @@ def cell_errors(picture: Bytes, chosen: Bytes, other: Bytes, cells: Cells, error
             for x in range(col * size, (col + 1) * size):
                 total += totals[x]
             errors[row, col] = np.float32(total) / np.float32(size * size)
+
+
+@compiled
+def mean_in_cells(other: Bytes, cells: Cells, plane: Bytes) -> None:
+    """A plane becomes the mean of itself and the `other`, halves up, in `cells` (rows,cols)."""
+    size = len(plane) // len(cells)
+    for row in range(len(cells)):
+        for col in range(cells.shape[1]):
+            if cells[row, col]:
+                for y in range(row * size, (row + 1) * size):
+                    ours, theirs = plane[y], other[y]
+                    for x in range(col * size, (col + 1) * size):
+                        ours[x] = (np.int16(ours[x]) + np.int16(theirs[x]) + np.int16(1)) >> np.int16(1)

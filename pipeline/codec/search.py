@@ -19,13 +19,13 @@ from pipeline.codec.blocks import SAMPLES, copy_block, weighted
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.match import Matches, match
 from pipeline.codec.model import LAMBDA, LEAST_BITS, error_and_saving, loss_weight
-from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
-from pipeline.codec.motion import MAX_VECTOR, fetch_block
+from pipeline.codec.modes import BOTH, MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
+from pipeline.codec.motion import MAX_VECTOR, fetch_block, mirrored
 from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment
-from pipeline.codec.state import LayerState, Planes
-from pipeline.codec.tables import TAKEN
+from pipeline.codec.state import LayerState, Planes, Sides
+from pipeline.codec.tables import SIDE, TAKEN
 from pipeline.codec.vectors import FACTS, VectorField, first_guess, inner_guess, vector_bits
 
 Ints = npt.NDArray[np.int64]
@@ -34,21 +34,27 @@ Bytes = npt.NDArray[np.uint8]
 Cells = npt.NDArray[np.bool_]
 HostPlanes = tuple[Bytes, Bytes, Bytes]
 
-_BEFORE = np.int64(0)  # no plate; a plain number would be compiled in
+# What a block is predicted from. Plain numbers would be compiled in.
+_PLANE, _PLATE, _ONE, _OTHER = (np.int64(k) for k in range(4))  # both sides, if there are; those before or after alone
 _NEW = 3  # see `_candidate`
 _NEAR = np.array(((-1, 0), (1, 0), (0, -1), (0, 1)))
-_PRICED = 40  # vectors that one block is priced with, at most
+_PRICED = 100  # predictions that one block is priced with, at most
 
 
 class _Scene(NamedTuple):
     """What residuals are made of and priced by: planes (H,W) of the `picture`, of the layer `before` it and of the
-    `plate`; `basis` (96,96), of which each row takes a sample to the principal components; the quantiser's `step`."""
+    `plate`; `basis` (96,96), of which each row takes a sample to the principal components; the quantiser's `step`. Of a
+    frame with `sides` also the layer `after` it, and how far it is to either, `near` and `far`."""
 
     picture: HostPlanes
     before: HostPlanes
     plate: HostPlanes
     basis: Floats
     step: float
+    sides: bool
+    after: HostPlanes
+    near: int
+    far: int
 
 
 class _Rules(NamedTuple):
@@ -112,17 +118,20 @@ class MotionSearch:
         step, places = float(step_size(torch.tensor(float(q)))), places_of(lively)
         # As columns, with the weights of the measure in them: `weighted(residual) @ basis.T`.
         basis = weighted(self.basis).T.contiguous().cpu().numpy()
-        scene = _Scene(_on_host(picture), _on_host(state.plane), _on_host(plate), basis, step)
+        sides = state.sides or Sides(state.plane, state.plane, 1, 1)
+        scene = _Scene(
+            _on_host(picture), _on_host(sides.before), _on_host(plate), basis, step, state.sides is not None,
+            _on_host(sides.after), sides.near, sides.far,
+        )  # fmt: skip
         past, weight = state.past, loss_weight(torch.from_numpy(importance[lively])).numpy() * np.float32(LAMBDA)
+        matches = [Matches.none(len(places))]
         if move:
-            matches = match(
-                scene.picture[0], scene.before[0], places, past.vector[lively], price=step**2 / LAMBDA, effort=effort
-            )
-        else:
-            matches = Matches.none(len(places))
+            matches = self._matches(scene, places, past.vector[lively], step**2 / LAMBDA, effort)
         moment = Moment(state.layer, q, state.age)
         modes, field = ModeField(state.tables, moment, cells, past), VectorField(moment, past)
         of_cells, number, scratch = lively[cells], np.cumsum(lively[cells]) - 1, _scratch()
+        whole, own = np.stack([each.whole for each in matches]), np.stack([each.own for each in matches])
+        side_bits = state.tables.costs(np.full(3, SIDE), np.arange(3))
         for phase, everyone in enumerate(modes.places.here):
             here = everyone[of_cells[everyone]]
             if len(here):
@@ -130,16 +139,36 @@ class MotionSearch:
                 rules = _Rules(
                     edges, costs, int(state.layer), phase, field.vector, field.known, past.vector, field.moved
                 )
-                mode, vector = np.zeros(len(here), np.int64), np.zeros((len(here), 4, 2), np.int64)
+                mode, side, vector = _ints(len(here)), _ints(len(here)), _ints(len(here), 4, 2)
                 _decide(
                     scene, rules, scratch, places[which], weight[which], modes.bits(phase)[of_cells[everyone]],
-                    matches.whole[which], matches.own[which], move, effort.refine, effort.split, effort.taken, mode,
-                    vector,
+                    side_bits, whole[:, which], own[:, which], move, effort.refine, effort.split, effort.taken, mode,
+                    side, vector,
                 )  # fmt: skip
-                vectors.mode[here], vectors.vector[here] = mode, vector
+                vectors.mode[here], vectors.side[here], vectors.vector[here] = mode, side, vector
             if len(everyone):
                 modes.holds(phase, vectors.mode[everyone])
         return vectors
+
+    def _matches(self, scene: _Scene, places: Ints, last: Ints, price: float, effort: Effort) -> list[Matches]:
+        """Where the cells at `places` (n,2) lie; between two frames in both, in the one before and in the one after,
+        as they have moved since the one before."""
+        now, before, after = scene.picture[0], scene.before[0], scene.after[0]
+        if not scene.sides:
+            return [match(now, before, places, last, price=price, effort=effort)]
+        mirror = (after, scene.near, scene.far)
+        onward = match(now, after, places, _mirrored(last, scene.near, scene.far), price=price, effort=effort)
+        back = [_mirrored(each, scene.far, scene.near) for each in (onward.whole, onward.own)]
+        return [
+            match(now, before, places, last, price=price, effort=effort, mirror=mirror),
+            match(now, before, places, last, price=price, effort=effort),
+            Matches(*back),
+        ]
+
+
+def _mirrored(vector: Ints, near: int, far: int) -> Ints:
+    """`mirrored` of many."""
+    return -((2 * far * vector + near) // (2 * near))
 
 
 def _on_host(planes: Planes) -> HostPlanes:
@@ -168,9 +197,11 @@ def _ints(*shape: int) -> Ints:
 @compiled
 def _decide(
     scene: _Scene, rules: _Rules, scratch: _Scratch, places: Ints, weight: Floats, mode_bits: npt.NDArray[np.float64],
-    whole: Ints, own: Ints, move: bool, refine: bool, split: bool, taken: int, mode: Ints, vector: Ints,
+    side_bits: npt.NDArray[np.float64], whole: Ints, own: Ints, move: bool, refine: bool, split: bool, taken: int,
+    mode: Ints, side: Ints, vector: Ints,
 ) -> None:  # fmt: skip
-    """The cheapest candidate of each cell of a phase: `mode` (n,) and `vector` (n,4,2). `mode_bits` (n,4)."""
+    """The cheapest candidate of each cell of a phase: `mode` and `side` (n,), `vector` (n,4,2). `mode_bits` (n,4),
+    `side_bits` (3,); `whole` (S,n,2) and `own` (S,n,4,2): the matches of S sides, of one where the frame has none."""
     same = np.empty((4, 2), np.int64)
     for n in range(len(places)):
         row, col = places[n, 0], places[n, 1]
@@ -179,7 +210,8 @@ def _decide(
         best, least = STILL, np.inf
         for plate in range(2):
             candidate = PLATE if plate else STILL
-            cost = _priced(scene, scratch, row, col, same, plate, weight[n], mode_bits[n, candidate], least)
+            source = _PLATE if plate else _PLANE
+            cost = _priced(scene, scratch, row, col, same, source, weight[n], mode_bits[n, candidate], least)
             if cost < least:
                 best, least = candidate, cost
         if move:
@@ -188,33 +220,46 @@ def _decide(
                 rules.phase, row, col, rules.kind, rules.vector, rules.known, rules.last, rules.moved,
                 scratch.candidates, scratch.there, vectors, facts,
             )  # fmt: skip
-            for k in range(_NEW + min(taken, facts[0])):
-                if 0 < k < _NEW and not refine:
-                    continue
-                y, x = _candidate(k, whole[n], vectors, facts)
-                cost = _moved(scene, rules, scratch, row, col, y, x, weight[n], mode_bits[n, MOVED], least, same)
-                if cost < least:
-                    best, least = MOVED, cost
-                    _set(vector[n], y, x)
+            for which in range(len(whole)):
+                source, bits = _PLANE if which == 0 else which + _PLATE, mode_bits[n, MOVED]
+                if scene.sides:
+                    bits += side_bits[which]
+                for k in range(_NEW + min(taken, facts[0])):
+                    if 0 < k < _NEW and not refine:
+                        continue
+                    y, x = _candidate(k, whole[which, n], vectors, facts)
+                    cost = _moved(scene, rules, scratch, row, col, y, x, source, weight[n], bits, least, same)
+                    if cost < least:
+                        best, least, side[n] = MOVED, cost, which
+                        _set(vector[n], y, x)
             if refine and best == MOVED:
-                middle_y, middle_x = vector[n, 0, 0], vector[n, 0, 1]
+                middle_y, middle_x, which = vector[n, 0, 0], vector[n, 0, 1], side[n]
+                source, bits = _PLANE if which == 0 else which + _PLATE, mode_bits[n, MOVED]
+                if scene.sides:
+                    bits += side_bits[which]
                 for k in range(len(_NEAR)):
                     y, x = middle_y + _NEAR[k, 0], middle_x + _NEAR[k, 1]
-                    cost = _moved(scene, rules, scratch, row, col, y, x, weight[n], mode_bits[n, MOVED], least, same)
+                    cost = _moved(scene, rules, scratch, row, col, y, x, source, weight[n], bits, least, same)
                     if cost < least:
                         least = cost
                         _set(vector[n], y, x)
             if split:
-                cost = _split(scene, rules, scratch, row, col, own[n], weight[n], mode_bits[n, SPLIT], least, same)
-                if cost < least:
-                    best, least = SPLIT, cost
-                    for block in range(4):
-                        vector[n, block, 0], vector[n, block, 1] = same[block, 0], same[block, 1]
+                for which in range(len(own)):
+                    source, bits = _PLANE if which == 0 else which + _PLATE, mode_bits[n, SPLIT]
+                    if scene.sides:
+                        bits += side_bits[which]
+                    cost = _split(scene, rules, scratch, row, col, own[which, n], source, weight[n], bits, least, same)
+                    if cost < least:
+                        best, least, side[n] = SPLIT, cost, which
+                        for block in range(4):
+                            vector[n, block, 0], vector[n, block, 1] = same[block, 0], same[block, 1]
         if best == SPLIT and _alike(vector[n]):
             best = MOVED
-        if best == MOVED and vector[n, 0, 0] == 0 and vector[n, 0, 1] == 0:
+        if best == MOVED and side[n] == BOTH and vector[n, 0, 0] == 0 and vector[n, 0, 1] == 0:
             best = STILL
         mode[n] = best
+        if best != MOVED and best != SPLIT:
+            side[n] = BOTH
         if best in (MOVED, SPLIT):
             rules.vector[row + 2, col + 2, 0], rules.vector[row + 2, col + 2, 1] = vector[n, 0, 0], vector[n, 0, 1]
             rules.known[row + 2, col + 2] = True
@@ -236,27 +281,27 @@ def _candidate(k: int, found: Ints, vectors: Ints, facts: Ints) -> tuple[int, in
 
 @compiled
 def _moved(
-    scene: _Scene, rules: _Rules, scratch: _Scratch, row: int, col: int, y: int, x: int, weight: float, bits: float,
-    most: float, same: Ints,
+    scene: _Scene, rules: _Rules, scratch: _Scratch, row: int, col: int, y: int, x: int, source: np.int64,
+    weight: float, bits: float, most: float, same: Ints,
 ) -> float:  # fmt: skip
-    """What a cell costs that moves as one, `bits` for its mode included; beyond `most` it may be anything beyond it.
-    `same` (4,2) is scratch."""
+    """What a cell costs that moves as one, `bits` for its mode and side included; beyond `most` it may be anything
+    beyond it. `same` (4,2) is scratch."""
     if abs(y) > MAX_VECTOR or abs(x) > MAX_VECTOR:
         return np.inf
     bits += vector_bits(rules.edges, rules.costs, scratch.vectors, scratch.facts, y, x)
     if bits < most:
         _set(same, y, x)
-        bits = _priced(scene, scratch, row, col, same, _BEFORE, weight, bits, most)
+        bits = _priced(scene, scratch, row, col, same, source, weight, bits, most)
     return bits
 
 
 @compiled
 def _split(
-    scene: _Scene, rules: _Rules, scratch: _Scratch, row: int, col: int, own: Ints, weight: float, bits: float,
-    most: float, vector: Ints,
+    scene: _Scene, rules: _Rules, scratch: _Scratch, row: int, col: int, own: Ints, source: np.int64, weight: float,
+    bits: float, most: float, vector: Ints,
 ) -> float:  # fmt: skip
-    """What a split cell costs, `bits` for its mode included, and to `vector` (4,2) how its blocks move: block by block
-    as `own` (4,2) has it, or as what can be taken. Beyond `most` it may be anything beyond it."""
+    """What a split cell costs, `bits` for mode and side included, and to `vector` (4,2) how its blocks move: each as
+    `own` (4,2) has it, or as what can be taken. Beyond `most` it may be anything beyond it."""
     vectors, facts = scratch.vectors, scratch.facts
     for block in range(4):
         if block:
@@ -269,7 +314,7 @@ def _split(
             y, x = _candidate(k, own[block], vectors, facts)
             cost = vector_bits(rules.edges, rules.costs, vectors, facts, y, x)
             if bits + cost < most and cost < least:
-                cost += _block_cost(scene, scratch, block, row, col, y, x, _BEFORE, weight)
+                cost += _block_cost(scene, scratch, block, row, col, y, x, source, weight)
                 if cost < least:
                     least = cost
                     vector[block, 0], vector[block, 1] = y, x
@@ -305,7 +350,7 @@ def _load(picture: HostPlanes, row: int, col: int, scratch: _Scratch) -> None:
 
 @compiled
 def _priced(
-    scene: _Scene, scratch: _Scratch, row: int, col: int, vector: Ints, plate: int | np.int64, weight: float,
+    scene: _Scene, scratch: _Scratch, row: int, col: int, vector: Ints, source: np.int64, weight: float,
     bits: float, most: float,
 ) -> float:  # fmt: skip
     """What a cell costs, `bits` of side information included, with its blocks predicted by `vector` (4,2); beyond
@@ -313,43 +358,53 @@ def _priced(
     for k in range(4):
         if bits >= most:
             break
-        bits += _block_cost(scene, scratch, k, row, col, vector[k, 0], vector[k, 1], plate, weight)
+        bits += _block_cost(scene, scratch, k, row, col, vector[k, 0], vector[k, 1], source, weight)
     return bits
 
 
 @compiled
 def _block_cost(
-    scene: _Scene, scratch: _Scratch, k: int, row: int, col: int, y: int, x: int, plate: int | np.int64, weight: float
+    scene: _Scene, scratch: _Scratch, k: int, row: int, col: int, y: int, x: int, source: np.int64, weight: float
 ) -> float:
     """`_residual_cost`, worked out once."""
     keys, place = scratch.keys[k], 0
-    while place < scratch.known[k] and (keys[place, 0] != plate or keys[place, 1] != y or keys[place, 2] != x):
+    while place < scratch.known[k] and (keys[place, 0] != source or keys[place, 1] != y or keys[place, 2] != x):
         place += 1
     if place == scratch.known[k]:
-        keys[place, 0], keys[place, 1], keys[place, 2] = plate, y, x
-        scratch.bits[k, place] = _residual_cost(scene, scratch, k, row, col, y, x, plate, weight)
+        keys[place, 0], keys[place, 1], keys[place, 2] = source, y, x
+        scratch.bits[k, place] = _residual_cost(scene, scratch, k, row, col, y, x, source, weight)
         scratch.known[k] += 1
     return float(scratch.bits[k, place])
 
 
 @compiled
 def _residual_cost(
-    scene: _Scene, scratch: _Scratch, k: int, row: int, col: int, y: int, x: int, plate: int | np.int64, weight: float
+    scene: _Scene, scratch: _Scratch, k: int, row: int, col: int, y: int, x: int, source: np.int64, weight: float
 ) -> float:
     """What block k of a cell costs without side information: its error, or if that is less the symbols that take it
     away and what error they leave."""
-    luma, u, v = scene.plate if plate else scene.before
-    found, parts, source = scratch.found, scratch.parts, scratch.block[k]
-    fetch_block(luma, u, v, 2 * row + k // 2, 2 * col + k % 2, y, x, scratch.area, scratch.small, scratch.lines, found)
+    found, parts, wanted = scratch.found, scratch.parts, scratch.block[k]
+    down, across = 2 * row + k // 2, 2 * col + k % 2
+    area, small, lines = scratch.area, scratch.small, scratch.lines
+    if source != _OTHER:
+        luma, u, v = scene.plate if source == _PLATE else scene.before
+        fetch_block(luma, u, v, down, across, y, x, area, small, lines, found)
+    if source == _OTHER or (source == _PLANE and scene.sides):
+        luma, u, v = scene.after
+        y, x = mirrored(y, scene.near, scene.far), mirrored(x, scene.near, scene.far)
+        fetch_block(luma, u, v, down, across, y, x, area, small, lines, parts)
+        for j in range(SAMPLES):
+            one = parts[j] if source == _OTHER else found[j]
+            found[j] = np.floor((one + parts[j] + np.float32(1)) * np.float32(0.5))
     for j in range(SAMPLES):
         parts[j] = 0
     basis = scene.basis
     for i in range(0, SAMPLES, 4):  # four at a time, for the sums are read and written each time
         a, b, c, d = (
-            source[i] - found[i],
-            source[i + 1] - found[i + 1],
-            source[i + 2] - found[i + 2],
-            source[i + 3] - found[i + 3],
+            wanted[i] - found[i],
+            wanted[i + 1] - found[i + 1],
+            wanted[i + 2] - found[i + 2],
+            wanted[i + 3] - found[i + 3],
         )
         for j in range(SAMPLES):
             parts[j] += a * basis[i, j] + b * basis[i + 1, j] + c * basis[i + 2, j] + d * basis[i + 3, j]

@@ -3,7 +3,8 @@ drift."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from torch.nn import functional as F
 
 from pipeline.codec.adaptive import AdaptiveTables
 from pipeline.codec.blocks import SAMPLES, Positions, put_blocks
+from pipeline.codec.native import on_host
+from pipeline.codec.passes import mean_in_cells
 from pipeline.codec.past import Past
 from pipeline.codec.tables import Tables
 from pipeline.types import CELL, Frame, Layer, cell_grid
@@ -122,9 +125,62 @@ def mix(cells: Tensor, chosen: Planes, other: Planes) -> Planes:
     return mixed[0], mixed[1], mixed[2]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a coded frame of a layer leaves to be shown, and to those between it and another. `apart` (rows,cols): where
+    the plane may not be the plate; `span`: how many frames its vectors reach back."""
+
+    plane: Planes
+    past: Past
+    symbols: Tensor
+    apart: Cells
+    span: int
+
+    @property
+    def cells(self) -> Cells:
+        """The frame's map."""
+        return self.past.cells
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a frame lies between: the planes before and after it, and how many frames away they are."""
+
+    before: Planes
+    after: Planes
+    near: int
+    far: int
+
+    def mirrored(self, vector: Tensor) -> Tensor:
+        """Where what moved by `vector`, quarter pixels, since the plane before will be in the plane after."""
+        return -torch.div(2 * self.far * vector + self.near, 2 * self.near, rounding_mode="floor")
+
+
+def mean_of(before: Planes, after: Planes, apart: Cells) -> Planes:
+    """The mean of two pictures that are alike but in the cells `apart`, halves up. uint8."""
+    means = []
+    for ours, theirs in zip(before, after, strict=True):
+        if not apart.any():
+            means.append(ours)
+        elif on_host(ours):
+            mean = ours.clone()
+            mean_in_cells(theirs[0].numpy(), apart, mean[0].numpy())
+            means.append(mean)
+        else:
+            means.append(((ours.short() + theirs.short() + 1) >> 1).to(torch.uint8))
+    return means[0], means[1], means[2]
+
+
+def _stretched(past: Past, distance: int, span: int) -> Past:
+    """The past with vectors that reach `distance` frames back, and not `span`."""
+    if distance == span:
+        return past
+    return replace(past, vector=(2 * distance * past.vector + span) // (2 * span))
+
+
 class LayerState:
     """One layer: its plane, what the last frame coded where, and the tables that code it, of which `tables` are the
-    beginning."""
+    beginning. A frame between two others has a state of its own, with `sides`; its plane begins as their mean."""
 
     def __init__(self, layer: Layer, geometry: Geometry, device: torch.device, tables: Tables) -> None:
         self.layer, self.geometry, self.device, self._begin = layer, geometry, device, tables
@@ -134,8 +190,11 @@ class LayerState:
         """A key frame: the plane is the plate, and nothing was coded before."""
         rows, cols = self.geometry.cells
         self.plane: Planes = plate
+        self.sides: Sides | None = None
+        self._span = 1  # frames that the last vectors reach back
         self._apart: Cells = np.zeros((rows, cols), np.bool_)  # where the plane may not be the plate
         self.tables = AdaptiveTables(self._begin)
+        self._between = AdaptiveTables(self._begin)  # for frames between others
         self.past = Past.none((rows, cols))
         self.symbols = torch.zeros(0, SAMPLES, device=self.device)  # where the last frame's flags are set, in order
         self.age = 0
@@ -144,6 +203,27 @@ class LayerState:
     def cells(self) -> Cells:
         """The last frame's map."""
         return self.past.cells
+
+    @property
+    def shown(self) -> Shown:
+        """The last frame."""
+        return Shown(self.plane, self.past, self.symbols, self._apart, self._span)
+
+    def reach(self, distance: int) -> None:
+        """The next frame is so many frames after the last one: what moved on as before moved so much further."""
+        if distance != self._span:
+            self.past, self._span = _stretched(self.past, distance, self._span), distance
+
+    def between(self, before: Shown, after: Shown, distances: tuple[int, int], apart: Cells) -> LayerState:
+        """The state that codes a frame between two others, at these `distances` from them, which are alike but in the
+        cells `apart`. It knows what `after` knows."""
+        state = copy(self)
+        near, far = distances
+        state.sides = Sides(before.plane, after.plane, near, far)
+        state.plane = mean_of(before.plane, after.plane, apart)
+        state.past, state.symbols = _stretched(after.past, near, after.span), after.symbols
+        state._span, state._apart, state.tables = near, before.apart | after.apart, self._between
+        return state
 
     def symbols_at(self, window: Window, at: Positions) -> Tensor:
         """The last frame's symbols at the positions `at` of a window, (N,96); zero where it had none."""

@@ -2,8 +2,9 @@
 
 Row by row: 64 tables for latent symbols (one a scale); 64 levels of a score for each decision of maps (a layer), modes
 (a layer and decision) and coded block flags (a layer); then of vectors 108 for what they are taken from, 24 for the
-first component of what is left, 120 for the second. A table is a 16-bit cumulative distribution as CompressAI's coder
-takes it; its last symbol is the escape. With the tables go the scores that choose them.
+first component of what is left, 120 for the second. One more, for the side with which a cell moves in a frame between
+two others, is the same for all weights and not in their files. A table is a 16-bit cumulative distribution as
+CompressAI's coder takes it; its last symbol is the escape. With the tables go the scores that choose them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ FIRST_TAKEN = FIRST_FLAG + 2 * LEVELS
 FIRST_DOWN = FIRST_TAKEN + VECTOR_KINDS * TAKEN * TAKEN
 FIRST_ACROSS = FIRST_DOWN + VECTOR_KINDS * SPREADS
 ROWS = FIRST_ACROSS + VECTOR_KINDS * SPREADS * LENGTHS
+SIDE = ROWS  # both, before, after
+_SIDES = (0, 32768, 49152, 65535, 65536)
 VECTOR_SPAN = 96
 # Inputs of the scores, and for each of their decisions what is assumed before anything was learned: the input that
 # tells most, and the levels without and with it.
@@ -109,6 +112,8 @@ class Tables(CodingTables):
         for name, (inputs, first) in SCORES.items():
             if (self.scores[name].hidden.shape[1], len(self.scores[name].out)) != (inputs, len(first)):
                 raise ValueError(f"the score of a {name} does not have {inputs} inputs and {len(first)} outputs")
+        object.__setattr__(self, "rows", [*self.rows, list(_SIDES)])
+        object.__setattr__(self, "offsets", [*self.offsets, 0])
         object.__setattr__(self, "sizes", [len(row) for row in self.rows])
         counts = np.concatenate([np.diff(row) for row in self.rows])
         starts = np.cumsum([0, *(size - 1 for size in self.sizes[:-1])])
@@ -119,12 +124,12 @@ class Tables(CodingTables):
 
     def pack(self) -> dict[str, torch.Tensor]:
         """As tensors for the weights file."""
-        flat = [value for row in self.rows for value in row]
+        flat = [value for row in self.rows[:ROWS] for value in row]
         scores = [score.pack(f"tables.{name}") for name, score in self.scores.items()]
         return {name: value for packed in scores for name, value in packed.items()} | {
             "tables.values": torch.tensor(flat, dtype=torch.int32),
-            "tables.sizes": torch.tensor(self.sizes, dtype=torch.int32),
-            "tables.offsets": torch.tensor(self.offsets, dtype=torch.int32),
+            "tables.sizes": torch.tensor(self.sizes[:ROWS], dtype=torch.int32),
+            "tables.offsets": torch.tensor(self.offsets[:ROWS], dtype=torch.int32),
         }
 
     @classmethod
@@ -216,7 +221,7 @@ class Counts:
 def fit(tables: Tables, counts: Counts) -> Tables:
     """New tables from counted symbols: the old shape is a prior worth some observations, so that rare contexts stay
     sane, and so is what all contexts of vectors together showed. Scores stay."""
-    rows = list(tables.rows)
+    rows = tables.rows[:ROWS]
     together = {first: _together(tables, counts, first, end) for first, end in _VECTOR_PARTS}
     for row in range(ROWS):
         prior = np.diff(np.array(tables.rows[row], np.float64)) / (1 << PRECISION)
@@ -228,7 +233,7 @@ def fit(tables: Tables, counts: Counts) -> Tables:
             weights = prior + together[max(first for first, _ in _VECTOR_PARTS if first <= row)] * 12
         weights = weights + _counted(tables, counts, row)
         rows[row] = cumulative(_smooth(weights) if row >= FIRST_DOWN else weights)
-    return Tables(rows, tables.offsets, tables.scores)
+    return Tables(rows, tables.offsets[:ROWS], tables.scores)
 
 
 _VECTOR_PARTS = ((FIRST_TAKEN, FIRST_DOWN), (FIRST_DOWN, FIRST_ACROSS), (FIRST_ACROSS, ROWS))

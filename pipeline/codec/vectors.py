@@ -261,9 +261,11 @@ def write_vectors(writer: SymbolWriter, moment: Moment, vectors: Vectors, past: 
     _code(code, moment, vectors, past)
 
 
-def read_vectors(reader: SymbolReader, moment: Moment, places: Ints, mode: Ints, past: Past) -> Vectors:
-    """The inverse of `write_vectors`: of cells at `places` (n,2). Raises StreamError."""
-    vectors = Vectors(places, mode, np.zeros((len(places), 4, 2), np.int64))
+def read_vectors(
+    reader: SymbolReader, moment: Moment, places: Ints, mode: Ints, past: Past, side: Ints | None = None
+) -> Vectors:
+    """The inverse of `write_vectors`: of cells at `places` (n,2) with `mode` and `side` (n,). Raises StreamError."""
+    vectors = Vectors(places, mode, np.zeros((len(places), 4, 2), np.int64), side)
     _code(lambda rows, _: reader.read(rows), moment, vectors, past)
     return vectors
 
