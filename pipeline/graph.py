@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from pipeline.track import RoiStage
 
 NO_RELIEF = Relief()
-LINGER_S = 0.15
+LINGER_S = 0.4
 QUEUE_BATCHES = 4  # of a live camera: what comes while a plate is coded has room
-BATCH_BYTES = 16 << 20  # a batch of large frames is cut to about this, which bounds what is in flight
+BATCH_BYTES = 25 << 20  # a batch of large frames is cut to about this, which bounds what is in flight
 
 
 class FrameSink(ABC):
@@ -244,15 +244,23 @@ class CodecStage:
             self._still = StillBackground()
         coded: list[CodedFrame] = []
         efforts: list[str] = []
-        for frame, roi in zip(footage.frames, rois, strict=True):
+        step = self._config.mini_gop if facts.is_live else len(footage.frames)
+        for start in range(0, len(footage.frames), step):
+            frames, found = footage.frames[start : start + step], rois[start : start + step]
             if facts.is_live:
-                self._encoder.effort = self._pace.effort(frame.wall_us, relieved=footage.relief != NO_RELIEF)
-            begin_s = time.perf_counter()
-            shown = self._still.process(frame, roi.mask.cells, every=footage.relief.background_every)
-            coded.append(CodedFrame(self._encoder.encode(shown, roi.mask), roi.detections))
-            efforts.append(self._encoder.effort)
+                self._encoder.effort = self._pace.effort(frames[-1].wall_us, relieved=footage.relief != NO_RELIEF)
+            begin_s, every = time.perf_counter(), footage.relief.background_every
+            shown = [
+                (self._still.process(frame, roi.mask.cells, every=every), roi.mask)
+                for frame, roi in zip(frames, found, strict=True)
+            ]
+            packets = self._encoder.encode_all(shown)
+            coded += [CodedFrame(packet, roi.detections) for packet, roi in zip(packets, found, strict=True)]
+            efforts += [self._encoder.effort] * len(frames)
             if facts.is_live:
-                self._pace.took(frame.wall_us, time.perf_counter() - begin_s)
+                each_s = (time.perf_counter() - begin_s) / len(frames)
+                for frame in frames:
+                    self._pace.took(frame.wall_us, each_s)
         easing = facts.is_live and self._pace.easing
         return CodedFootage(self._info, facts.session, tuple(coded), facts.is_live, tuple(efforts), easing)
 
@@ -264,7 +272,7 @@ class CodecStage:
             width=facts.width, height=facts.height, fps=facts.fps,
             quality=config.quality, bitrate_bps=config.bitrate_bps,
             gop_us=round(config.gop_s * 1e6), segment_us=round(config.segment_s * 1e6),
-            device=config.device, threads=config.threads, effort=config.effort,
+            mini_gop=config.mini_gop, device=config.device, threads=config.threads, effort=config.effort,
         )  # fmt: skip
         return encoder, replace(
             encoder.info, sar=facts.sar, rotation=facts.rotation, matrix=facts.matrix, full_range=facts.full_range

@@ -38,7 +38,7 @@ class LiveSettings:
     retry_s: float = 2.5
     reconnect: bool = True
     limit: int | None = None
-    linger_s: float = 0.15
+    linger_s: float = 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,7 +21,7 @@ from pipeline.recording import FileSink
 from pipeline.replacing import replacing
 from pipeline.types import StreamInfo
 
-BATCH = 8
+BATCH = 32
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".ts", ".m4v", ".mpg", ".mpeg")
 
 

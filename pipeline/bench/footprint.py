@@ -62,7 +62,7 @@ def _ours(path: Path, quality: float, gop_s: float) -> Footprint:
     )
     packets = [encoder.encode(clip.masked[0].frame, clip.masked[0].mask)]
     first_s = time.perf_counter() - began
-    packets += [encoder.encode(item.frame, item.mask) for item in clip.masked[1:]]
+    packets += encoder.encode_all([(item.frame, item.mask) for item in clip.masked[1:]])
     decoder = Decoder(encoder.info, device="cpu")
     for packet in packets:
         decoder.decode(packet)

@@ -14,6 +14,7 @@ from pipeline.bitstream import StreamWriter
 from pipeline.codec import Decoder, Encoder, Tuning
 from pipeline.codec.brain import Brain
 from pipeline.codec.effort import BEST
+from pipeline.codec.encoder import MINI_GOP
 from pipeline.types import Frame, Packet
 
 GOP_S = 10.0
@@ -26,6 +27,7 @@ def code(
     gop_s: float = GOP_S,
     bitrate_bps: int | None = None,
     effort: str = BEST.name,
+    mini_gop: int = MINI_GOP,
     tuning: Tuning | None = None,
     brain: Brain | None = None,
 ) -> Coded:
@@ -38,10 +40,11 @@ def code(
         bitrate_bps=bitrate_bps,
         gop_us=round(gop_s * 1e6),
         effort=effort,
+        mini_gop=mini_gop,
         tuning=tuning,
         brain=brain,
     )
-    packets = [encoder.encode(item.frame, item.mask) for item in clip.masked]
+    packets = encoder.encode_all([(item.frame, item.mask) for item in clip.masked])
     file = io.BytesIO()
     writer = StreamWriter(encoder.info, UUID(int=0).bytes, foreground=file, background=file, parity=False)
     for packet in packets:

@@ -16,7 +16,7 @@ from pipeline.color import frame_to_rgb
 from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
 from pipeline.source import open_source
 from pipeline.track import RoiStage
-from pipeline.types import CELL, Frame, Packet
+from pipeline.types import CELL, Frame
 
 FRAMES = 160
 QUALITY = 50.0
@@ -31,13 +31,12 @@ def draw(out: Path) -> None:
         masked = RoiStage(DetectorConfig(kind="motion"), MaskConfig()).process(source)
         encoder = Encoder(width=source.width, height=source.height, quality=QUALITY)
     full, alone = Decoder(encoder.info), Decoder(encoder.info)
-    sizes: list[Packet] = []
-    for item in masked:
-        sizes.append(encoder.encode(item.frame, item.mask))
-        shown, foreground = full.decode(sizes[-1]), alone.decode(sizes[-1], "foreground")
+    packets = encoder.encode_all([(item.frame, item.mask) for item in masked])
+    for packet in packets:
+        shown, foreground = full.decode(packet), alone.decode(packet, "foreground")
     last = masked[-1]
-    mean = sum(p.nbytes for p in sizes[1:]) / (len(sizes) - 1)
-    layer = sum(len(p.foreground) for p in sizes[1:]) / (len(sizes) - 1)
+    mean = sum(p.nbytes for p in packets[1:]) / (len(packets) - 1)
+    layer = sum(len(p.foreground) for p in packets[1:]) / (len(packets) - 1)
     panels = (
         (_masked(last.frame, last.mask.cells), f"source ({last.frame.nbytes} bytes), mask"),
         (frame_to_rgb(shown), f"decoded: {mean:.0f} bytes a frame"),

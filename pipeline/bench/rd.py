@@ -16,6 +16,7 @@ from pipeline.bench.opponents import Attempt, Opponent
 from pipeline.bench.quality import Distortion, RgbDistortion
 from pipeline.bench.structure import ms_ssim
 from pipeline.codec.effort import BEST
+from pipeline.codec.encoder import MINI_GOP
 
 GOPS_S = (2.0, fovea.GOP_S)  # of opponents: as is usual for cameras, and long
 
@@ -101,13 +102,13 @@ def measure(
 
 def measure_fovea(
     clip: Clip, qualities: Sequence[float], *, gop_s: float = fovea.GOP_S, effort: str = BEST.name,
-    witness: Witness | None = None, report: Report = lambda _: None,
+    mini_gop: int = MINI_GOP, witness: Witness | None = None, report: Report = lambda _: None,
 ) -> list[Point]:  # fmt: skip
     """A point a quality."""
     gop = min(round(gop_s * clip.fps), len(clip))
     points = []
     for quality in qualities:
-        coded = fovea.code(clip, quality, gop_s=gop_s, effort=effort)
+        coded = fovea.code(clip, quality, gop_s=gop_s, effort=effort, mini_gop=mini_gop)
         points.append(measure(clip, coded, codec="fovea", setting=quality, gop=gop, witness=witness))
         report(str(points[-1]))
     return points

@@ -25,6 +25,7 @@ from pipeline.bench.quality import FOREGROUND_SHARE
 from pipeline.bench.rd import GOPS_S, Point
 from pipeline.codec import weights
 from pipeline.codec.effort import BEST
+from pipeline.codec.encoder import MINI_GOP
 from pipeline.errors import UsageError
 
 SCHEMA = 1
@@ -46,7 +47,8 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class ClipResult:
-    """What was measured on one clip. `digest` names its frames and masks; `effort` is Fovea's."""
+    """What was measured on one clip. `digest` names its frames and masks; `effort` and `mini_gop`
+    are Fovea's."""
 
     name: str
     digest: str
@@ -59,6 +61,7 @@ class ClipResult:
     detector: str
     foreground_share: float
     effort: str
+    mini_gop: int
     points: tuple[Point, ...]
     bd_rates: tuple[BdRate, ...]
     detections: tuple[Detections, ...]
@@ -75,7 +78,9 @@ class ClipResult:
         return [rate for rate in self.bd_rates if rate.opponent == opponent]
 
 
-def clip_result(clip: Clip, points: Sequence[Point], *, skip: int, halve: bool, effort: str = BEST.name) -> ClipResult:
+def clip_result(
+    clip: Clip, points: Sequence[Point], *, skip: int, halve: bool, effort: str = BEST.name, mini_gop: int = MINI_GOP
+) -> ClipResult:
     """Compare ours with every opponent among the points."""
     own = [point for point in points if point.codec == "fovea"]
     names = [name for name in dict.fromkeys(point.codec for point in points) if name != "fovea"]
@@ -93,6 +98,7 @@ def clip_result(clip: Clip, points: Sequence[Point], *, skip: int, halve: bool, 
         detector=clip.detector,
         foreground_share=clip.foreground_share,
         effort=effort,
+        mini_gop=mini_gop,
         points=tuple(points),
         bd_rates=tuple(rates),
         detections=tuple(_detections(own, theirs[name]) for name in names if _enough(own[0].agreement)),

@@ -19,6 +19,7 @@ from pipeline.bench.regions import Regions, put_on, regions_of, save_regions
 from pipeline.bench.report import page
 from pipeline.bench.results import ClipResult, Results, clip_result, known_points, to_json
 from pipeline.codec.effort import BEST
+from pipeline.codec.encoder import MINI_GOP
 from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
 from pipeline.detect import make_detector
 from pipeline.errors import SourceError, UsageError
@@ -32,15 +33,16 @@ _UNKNOWN_FPS = 25.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is done with every clip. `detector` makes regions where none are given; `gop_s` is Fovea's GOP, `effort` one
-    of EFFORTS; `opponents` are names in OPPONENTS, with their own GOPs; `witness` is the detector for agreement, `jobs`
-    the curves of opponents that are measured at a time."""
+    """What is done with every clip. `detector` makes regions where none are given; `gop_s` and `mini_gop` are Fovea's,
+    `effort` one of EFFORTS; `opponents` are names in OPPONENTS, with their own GOPs; `witness` is the detector for
+    agreement, `jobs` the curves of opponents that are measured at a time."""
 
     detector: DetectorConfig
     qualities: tuple[float, ...]
     opponents: tuple[str, ...]
     gop_s: float = fovea.GOP_S
     effort: str = BEST.name
+    mini_gop: int = MINI_GOP
     frames: int = 150
     skip: int = 0
     halve: bool = False
@@ -114,11 +116,16 @@ def measure_clip(clip: Clip, plan: Plan, *, earlier: str = "", report: rd.Report
         known = [point for point in known if point.agreement]
     if known:
         report(f"{clip.name}: {len(known)} points of opponents are known from an earlier run")
-    own = rd.measure_fovea(clip, plan.qualities, gop_s=plan.gop_s, effort=plan.effort, witness=witness, report=report)
+    own = rd.measure_fovea(
+        clip, plan.qualities, gop_s=plan.gop_s, effort=plan.effort, mini_gop=plan.mini_gop, witness=witness,
+        report=report,
+    )  # fmt: skip
     others = rd.measure_opponents(
         clip, plan.opponents, own=own, known=known, witness=witness, jobs=plan.jobs, report=report
     )
-    return clip_result(clip, [*own, *others], skip=plan.skip, halve=plan.halve, effort=plan.effort)
+    return clip_result(
+        clip, [*own, *others], skip=plan.skip, halve=plan.halve, effort=plan.effort, mini_gop=plan.mini_gop
+    )
 
 
 def _witness(config: DetectorConfig, clip: Clip) -> Witness:

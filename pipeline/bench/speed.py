@@ -125,7 +125,7 @@ def _encoder(clip: Clip, quality: float, effort: str = BEST.name) -> Encoder:
 
 
 def _encoded(encoder: Encoder, masked: Iterable[Masked]) -> list[Packet]:
-    return [encoder.encode(item.frame, item.mask) for item in masked]
+    return encoder.encode_all([(item.frame, item.mask) for item in masked])
 
 
 def _decoded(decoder: Decoder, packets: Iterable[Packet], name: LayerName) -> list[Frame]:

@@ -53,6 +53,7 @@ def rd(
         float, typer.Option(min=0.1, help="Seconds of Fovea's GOP; opponents have the best of 2 and 10.")
     ] = 10.0,
     effort: Annotated[str, typer.Option(help="Of Fovea: best, balanced or fast.")] = "best",
+    mini_gop: Annotated[int, typer.Option(min=1, max=16, help="Of Fovea; 1: no B-frames.")] = 8,
     opponents: Annotated[
         list[str] | None, typer.Option(help=f"With commas or several times, or {ALL}. Unless told: {OPPONENTS}.")
     ] = None,
@@ -80,6 +81,7 @@ def rd(
         qualities=tuple(_quality(text) for text in listed(quality, QUALITIES)),
         gop_s=gop,
         effort=choice(effort, LEVELS, "--effort"),
+        mini_gop=mini_gop,
         opponents=names,
         frames=frames,
         skip=skip,

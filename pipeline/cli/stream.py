@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pipeline.types import LayerName, StreamInfo
     from pipeline.verify import FileLoss
 
-BATCH = 8
+BATCH = 32
 StreamFile = Annotated[Path, typer.Argument(metavar="IN.fov", help="A stream file.")]
 
 
@@ -62,6 +62,7 @@ def encode(
     halve: Annotated[bool, typer.Option("--halve", help="Half width and height.")] = False,
     threads: Threads = None,
     effort: Annotated[str, typer.Option(help="best, balanced or fast: bytes against time.")] = "best",
+    mini_gop: Annotated[int, typer.Option(min=1, max=16, help="Frames that are coded together; 1: no B-frames.")] = 8,
     as_json: Json = False,
 ) -> int:
     """One video into one stream file."""
@@ -78,7 +79,7 @@ def encode(
         mask={"dilate": 0, "hold_s": 0} if boxes else {},
         codec={
             "quality": 50.0 if quality is None else quality, "bitrate_bps": bitrate,
-            "gop_s": gop, "device": device, "threads": threads, "effort": effort,
+            "gop_s": gop, "device": device, "threads": threads, "effort": effort, "mini_gop": mini_gop,
         },
     )  # fmt: skip
     with replacing(out) as part:

@@ -13,18 +13,25 @@ _SIDE = 96
 
 
 def warm() -> None:
-    """Encode and decode small pictures of something that moves, three with each effort."""
+    """Encode and decode small pictures of something that moves, four with each effort, of which two together."""
     noise = np.random.default_rng(0).integers(0, 256, (_SIDE + 16, _SIDE + 16), np.uint8)
     chroma, cells = np.full((_SIDE // 2, _SIDE // 2), 128, np.uint8), np.zeros((_SIDE // 16, _SIDE // 16), np.bool_)
     cells[1:4] = True
     mask = RoiMask(cells, cells * np.uint8(255))
     encoder = Encoder(width=_SIDE, height=_SIDE, device="cpu", fps=10.0)
     decoder = Decoder(encoder.info, device="cpu")
-    for index in range(3 * len(EFFORTS)):
-        encoder.effort = list(EFFORTS)[index // 3]
-        luma = np.ascontiguousarray(noise[2 * index : 2 * index + _SIDE, index : index + _SIDE])
-        frame = Frame(y=luma, u=chroma, v=chroma, index=index, pts_us=100_000 * index, wall_us=0)
-        decoder.decode(encoder.encode(frame, mask))
+    for index, effort in enumerate(EFFORTS):
+        encoder.effort = effort
+        frames = [
+            Frame(
+                y=np.ascontiguousarray(noise[k : k + _SIDE, k // 2 : k // 2 + _SIDE]), u=chroma, v=chroma, index=k,
+                pts_us=100_000 * k, wall_us=0,
+            )
+            for k in range(4 * index, 4 * index + 4)
+        ]  # fmt: skip
+        for together in (frames[:1], frames[1:2], frames[2:]):
+            for packet in encoder.encode_all([(frame, mask) for frame in together]):
+                decoder.decode(packet)
 
 
 if __name__ == "__main__":
