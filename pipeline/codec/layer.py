@@ -106,27 +106,27 @@ def _blocks(planes: Planes, window: Window, at: Positions) -> Tensor:
 def predict(
     state: LayerState, plate: Planes, modes: Modes, window: Window, at: Positions, side: Tensor | None = None
 ) -> Tensor:
-    """(N,96): the layer's plane in place or moved, or the plate. Between two frames, where `side` (N,) is given, what
-    moves is the frame before, the frame after, or the mean of both."""
+    """(N,96): the layer's plane in place or moved, or the plate. Of a frame between two others, where `side` (N,) is
+    given, what moves is the one before, the one after, or the mean of both."""
     prediction = _blocks(state.plane, window, at)
     row, col = at.row + 2 * window.top, at.col + 2 * window.left
 
-    def put(chosen: Tensor, *moves: tuple[Planes, Tensor]) -> None:
+    def put(chosen: Tensor, planes: Planes, vector: Tensor) -> None:
         where = chosen.nonzero().squeeze(1)
         if where.numel():
             picture = torch.zeros_like(where)
-            found = [fetch(planes, picture, row[where], col[where], vector[where]) for planes, vector in moves]
-            prediction[where] = found[0] if len(found) == 1 else torch.floor((found[0] + found[1] + 1) / 2)
+            prediction[where] = fetch(planes, picture, row[where], col[where], vector[where])
 
-    put(modes.mode == PLATE, (plate, modes.vector))
+    put(modes.mode == PLATE, plate, modes.vector)
     moved, sides = modes.mode == MOVED, state.sides
     if sides is None or side is None:
-        put(moved, (state.plane, modes.vector))
+        put(moved, state.plane, modes.vector)
     else:
-        before, after = (sides.before, modes.vector), (sides.after, sides.mirrored(modes.vector))
-        put(moved & (side == BOTH), before, after)
-        put(moved & (side == BEFORE), before)
-        put(moved & (side == AFTER), after)
+        put(moved & (side == BEFORE), sides.before, modes.vector)
+        put(moved & (side == AFTER), sides.after, sides.mirrored(modes.vector))
+        both = (moved & (side == BOTH)).nonzero().squeeze(1)
+        if both.numel():
+            prediction[both] = sides.mean(row[both], col[both], modes.vector[both])
     return prediction
 
 

@@ -35,7 +35,8 @@ Cells = npt.NDArray[np.bool_]
 HostPlanes = tuple[Bytes, Bytes, Bytes]
 
 # What a block is predicted from. Plain numbers would be compiled in.
-_PLANE, _PLATE, _ONE, _OTHER = (np.int64(k) for k in range(4))  # both sides, if there are; those before or after alone
+# The layer moved, or the mean of what is before and after; the plate; of those the one or the other; nothing said.
+_PLANE, _PLATE, _ONE, _OTHER, _STILL = (np.int64(k) for k in range(5))
 _NEW = 3  # see `_candidate`
 _NEAR = np.array(((-1, 0), (1, 0), (0, -1), (0, 1)))
 _PRICED = 100  # predictions that one block is priced with, at most
@@ -43,14 +44,16 @@ _PRICED = 100  # predictions that one block is priced with, at most
 
 class _Scene(NamedTuple):
     """What residuals are made of and priced by: planes (H,W) of the `picture`, of the layer `before` it and of the
-    `plate`; `basis` (96,96), of which each row takes a sample to the principal components; the quantiser's `step`. Of a
-    frame with `sides` also the layer `after` it, and how far it is to either, `near` and `far`."""
+    `plate`; `basis` (96,96), of which each row takes a sample to the principal components; the quantiser's `step`;
+    `still`: the layer as it is where nothing is said. Of a frame with `sides` also the layer `after` it, and how far it
+    is to either, `near` and `far`."""
 
     picture: HostPlanes
     before: HostPlanes
     plate: HostPlanes
     basis: Floats
     step: float
+    still: HostPlanes
     sides: bool
     after: HostPlanes
     near: int
@@ -120,8 +123,8 @@ class MotionSearch:
         basis = weighted(self.basis).T.contiguous().cpu().numpy()
         sides = state.sides or Sides(state.plane, state.plane, 1, 1)
         scene = _Scene(
-            _on_host(picture), _on_host(sides.before), _on_host(plate), basis, step, state.sides is not None,
-            _on_host(sides.after), sides.near, sides.far,
+            _on_host(picture), _on_host(sides.before), _on_host(plate), basis, step, _on_host(state.plane),
+            state.sides is not None, _on_host(sides.after), sides.near, sides.far,
         )  # fmt: skip
         past, weight = state.past, loss_weight(torch.from_numpy(importance[lively])).numpy() * np.float32(LAMBDA)
         matches = [Matches.none(len(places))]
@@ -210,7 +213,7 @@ def _decide(
         best, least = STILL, np.inf
         for plate in range(2):
             candidate = PLATE if plate else STILL
-            source = _PLATE if plate else _PLANE
+            source = _PLATE if plate else _STILL if scene.sides else _PLANE
             cost = _priced(scene, scratch, row, col, same, source, weight[n], mode_bits[n, candidate], least)
             if cost < least:
                 best, least = candidate, cost
@@ -255,7 +258,7 @@ def _decide(
                             vector[n, block, 0], vector[n, block, 1] = same[block, 0], same[block, 1]
         if best == SPLIT and _alike(vector[n]):
             best = MOVED
-        if best == MOVED and side[n] == BOTH and vector[n, 0, 0] == 0 and vector[n, 0, 1] == 0:
+        if best == MOVED and not scene.sides and vector[n, 0, 0] == 0 and vector[n, 0, 1] == 0:
             best = STILL
         mode[n] = best
         if best != MOVED and best != SPLIT:
@@ -387,7 +390,11 @@ def _residual_cost(
     down, across = 2 * row + k // 2, 2 * col + k % 2
     area, small, lines = scratch.area, scratch.small, scratch.lines
     if source != _OTHER:
-        luma, u, v = scene.plate if source == _PLATE else scene.before
+        luma, u, v = scene.before
+        if source == _PLATE:
+            luma, u, v = scene.plate
+        elif source == _STILL:
+            luma, u, v = scene.still
         fetch_block(luma, u, v, down, across, y, x, area, small, lines, found)
     if source == _OTHER or (source == _PLANE and scene.sides):
         luma, u, v = scene.after

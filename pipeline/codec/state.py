@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.codec.adaptive import AdaptiveTables
+from pipeline.codec.between import follow, mean_of, scaled
 from pipeline.codec.blocks import SAMPLES, Positions, put_blocks
-from pipeline.codec.native import on_host
-from pipeline.codec.passes import mean_in_cells
+from pipeline.codec.modes import STILL
+from pipeline.codec.motion import fetch
 from pipeline.codec.past import Past
 from pipeline.codec.tables import Tables
 from pipeline.types import CELL, Frame, Layer, cell_grid
@@ -128,12 +129,13 @@ def mix(cells: Tensor, chosen: Planes, other: Planes) -> Planes:
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What a coded frame of a layer leaves to be shown, and to those between it and another. `apart` (rows,cols): where
-    the plane may not be the plate; `span`: how many frames its vectors reach back."""
+    the plane may not be the plate; `motion` (rows,cols,2): how its cells have moved in the last `span` frames."""
 
     plane: Planes
     past: Past
     symbols: Tensor
     apart: Cells
+    motion: Ints
     span: int
 
     @property
@@ -155,32 +157,24 @@ class Sides:
         """Where what moved by `vector`, quarter pixels, since the plane before will be in the plane after."""
         return -torch.div(2 * self.far * vector + self.near, 2 * self.near, rounding_mode="floor")
 
-
-def mean_of(before: Planes, after: Planes, apart: Cells) -> Planes:
-    """The mean of two pictures that are alike but in the cells `apart`, halves up. uint8."""
-    means = []
-    for ours, theirs in zip(before, after, strict=True):
-        if not apart.any():
-            means.append(ours)
-        elif on_host(ours):
-            mean = ours.clone()
-            mean_in_cells(theirs[0].numpy(), apart, mean[0].numpy())
-            means.append(mean)
-        else:
-            means.append(((ours.short() + theirs.short() + 1) >> 1).to(torch.uint8))
-    return means[0], means[1], means[2]
+    def mean(self, row: Tensor, col: Tensor, vector: Tensor) -> Tensor:
+        """(N,96): positions that move by `vector` (N,2) and on, as the mean of both planes, halves up."""
+        picture = torch.zeros_like(row)
+        found = fetch(self.before, picture, row, col, vector)
+        found += fetch(self.after, picture, row, col, self.mirrored(vector))
+        return torch.floor_((found + 1) / 2)
 
 
 def _stretched(past: Past, distance: int, span: int) -> Past:
     """The past with vectors that reach `distance` frames back, and not `span`."""
     if distance == span:
         return past
-    return replace(past, vector=(2 * distance * past.vector + span) // (2 * span))
+    return replace(past, vector=scaled(past.vector, distance, span))
 
 
 class LayerState:
     """One layer: its plane, what the last frame coded where, and the tables that code it, of which `tables` are the
-    beginning. A frame between two others has a state of its own, with `sides`; its plane begins as their mean."""
+    beginning. A frame between two others has a state of its own, with `sides`; see `between`."""
 
     def __init__(self, layer: Layer, geometry: Geometry, device: torch.device, tables: Tables) -> None:
         self.layer, self.geometry, self.device, self._begin = layer, geometry, device, tables
@@ -192,6 +186,7 @@ class LayerState:
         self.plane: Planes = plate
         self.sides: Sides | None = None
         self._span = 1  # frames that the last vectors reach back
+        self._motion = np.zeros((rows, cols, 2), np.int64)  # of a frame between others, where it does not say otherwise
         self._apart: Cells = np.zeros((rows, cols), np.bool_)  # where the plane may not be the plate
         self.tables = AdaptiveTables(self._begin)
         self._between = AdaptiveTables(self._begin)  # for frames between others
@@ -207,7 +202,11 @@ class LayerState:
     @property
     def shown(self) -> Shown:
         """The last frame."""
-        return Shown(self.plane, self.past, self.symbols, self._apart, self._span)
+        motion, mode = self.past.vector, self.past.mode
+        if self.sides is not None:
+            as_expected = ~self.past.cells | (mode == STILL)
+            motion = np.where(as_expected[..., None], self._motion, motion)
+        return Shown(self.plane, self.past, self.symbols, self._apart, motion, self._span)
 
     def reach(self, distance: int) -> None:
         """The next frame is so many frames after the last one: what moved on as before moved so much further."""
@@ -220,9 +219,12 @@ class LayerState:
         state = copy(self)
         near, far = distances
         state.sides = Sides(before.plane, after.plane, near, far)
-        state.plane = mean_of(before.plane, after.plane, apart)
         state.past, state.symbols = _stretched(after.past, near, after.span), after.symbols
         state._span, state._apart, state.tables = near, before.apart | after.apart, self._between
+        state.plane, state._motion = mean_of(before.plane, after.plane, apart), np.zeros_like(after.motion)
+        if self.layer is Layer.FOREGROUND:
+            motion = scaled(after.motion, near, after.span)
+            state.plane, state._motion = follow(before.plane, after.plane, distances, apart, motion, state.plane)
         return state
 
     def symbols_at(self, window: Window, at: Positions) -> Tensor:
