@@ -86,7 +86,7 @@ class CodecConfig(_Strict):
     bitrate_bps: int | None = Field(default=None, ge=1000)
     gop_s: float = Field(default=2.0, gt=0, le=60)
     segment_s: float = Field(default=60.0, gt=0, le=3600)
-    mini_gop: int = Field(default=8, ge=1, le=16)  # frames that are coded together, of a batch: see RayConfig
+    mini_gop: int = Field(default=16, ge=1, le=16)  # frames that are coded together, of a batch: see RayConfig
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)  # of torch, on a CPU; None leaves torch's own choice
     effort: EffortName = "best"  # of the encoder at most; a live camera goes below it where time is short
@@ -135,7 +135,7 @@ class RayConfig(_Strict):
 
     address: str | None = None
     window: int = Field(default=3, ge=1, le=16)  # batches in flight between two actors
-    batch: int = Field(default=8, ge=1, le=64)  # frames a call
+    batch: int = Field(default=16, ge=1, le=64)  # frames a call
     linger_s: float = Field(default=0.4, ge=0, le=5)  # a live camera's batch waits so long for more frames
     group_gpus: float = Field(default=1 / 16, ge=0, le=8)  # what a group of cameras takes, where GPUs are there
     group_cpus: float = Field(default=1.0, ge=0)

@@ -53,7 +53,7 @@ def rd(
         float, typer.Option(min=0.1, help="Seconds of Fovea's GOP; opponents have the best of 2 and 10.")
     ] = 10.0,
     effort: Annotated[str, typer.Option(help="Of Fovea: best, balanced or fast.")] = "best",
-    mini_gop: Annotated[int, typer.Option(min=1, max=16, help="Of Fovea; 1: no B-frames.")] = 8,
+    mini_gop: Annotated[int, typer.Option(min=1, max=16, help="Of Fovea; 1: no B-frames.")] = 16,
     opponents: Annotated[
         list[str] | None, typer.Option(help=f"With commas or several times, or {ALL}. Unless told: {OPPONENTS}.")
     ] = None,

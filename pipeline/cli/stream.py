@@ -62,7 +62,7 @@ def encode(
     halve: Annotated[bool, typer.Option("--halve", help="Half width and height.")] = False,
     threads: Threads = None,
     effort: Annotated[str, typer.Option(help="best, balanced or fast: bytes against time.")] = "best",
-    mini_gop: Annotated[int, typer.Option(min=1, max=16, help="Frames that are coded together; 1: no B-frames.")] = 8,
+    mini_gop: Annotated[int, typer.Option(min=1, max=16, help="Frames that are coded together; 1: no B-frames.")] = 16,
     as_json: Json = False,
 ) -> int:
     """One video into one stream file."""
