@@ -17,6 +17,7 @@ from pipeline.codec.tables import (
     FIRST_MODE,
     FIRST_TAKEN,
     ROWS,
+    SIDE,
     VECTOR_SPAN,
     Counts,
     Tables,
@@ -29,12 +30,13 @@ from pipeline.codec.tables import (
 def test_rows_have_their_places():
     # Frozen: they stand in FORMAT.md.
     assert (FIRST_MAP, FIRST_MODE, FIRST_FLAG, FIRST_TAKEN) == (64, 192, 576, 704)
-    assert (FIRST_DOWN, FIRST_ACROSS, ROWS) == (812, 836, 956)
+    assert (FIRST_DOWN, FIRST_ACROSS, ROWS, SIDE) == (812, 836, 956, 956)
+    assert (initial_tables().rows[SIDE], initial_tables().offsets[SIDE]) == ([0, 32768, 49152, 65535, 65536], 0)
 
 
 def test_every_table_is_a_distribution():
     tables = initial_tables()
-    assert len(tables.rows) == ROWS
+    assert len(tables.rows) == len(tables.sizes) == len(tables.offsets) == ROWS + 1
     for row, size in zip(tables.rows, tables.sizes, strict=True):
         assert row[0] == 0
         assert row[-1] == 65536
