@@ -7,6 +7,8 @@ import json
 import math
 from bisect import bisect_right
 from collections import Counter
+from copy import copy
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
@@ -69,6 +71,7 @@ class Weights:
         for size, offset in zip(self.arrays["tables.sizes"], self.arrays["tables.offsets"].tolist(), strict=True):
             self.tables.append((values[start : start + size], offset))
             start += size
+        self.tables.append(([0, 32768, 49152, 65535, 65536], 0))  # of sides
 
     def integers(self, name: str, x: np.ndarray, shift: int, ceiling: int) -> np.ndarray:
         """A linear layer of the index net."""
@@ -137,6 +140,55 @@ def neighbours(grid: np.ndarray, offsets: tuple[tuple[int, int], ...]) -> np.nda
     return np.stack([wide[2 + a : 2 + a + rows, 2 + b : 2 + b + cols] for a, b in offsets], 2)
 
 
+def order(size: int) -> list[tuple[int, int, int | None]]:
+    """In which order a mini-GOP's frames are coded: which one, and those before and after it, from 0."""
+
+    def between(a: int, b: int) -> list[tuple[int, int, int | None]]:
+        m = (a + b) // 2
+        return [(m, a, b), *between(a, m), *between(m, b)] if b - a > 1 else []
+
+    return [(size - 1, -1, None), *between(-1, size - 1)]
+
+
+def parts_of(data: bytes, count: int) -> list[bytes]:
+    """So many byte strings, each behind a varint of its length."""
+    parts, at = [], 0
+    for _ in range(count):
+        length = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            length |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        assert byte or shift == 7, "not in its shortest form"
+        assert at + length <= len(data)
+        parts.append(data[at : at + length])
+        at += length
+    assert at == len(data)
+    return parts
+
+
+@dataclass
+class Done:
+    """What a frame leaves. `reach`: how many frames its vectors go back."""
+
+    plane: list[np.ndarray]
+    before: Before
+    reach: int
+
+    def past(self, reach: int) -> Before:
+        """What is kept, with vectors that go as far back as that."""
+        past = copy(self.before)
+        past.vector = stretched(past.vector, reach, self.reach)
+        return past
+
+
+def stretched(vector: np.ndarray, distance: int, span: int) -> np.ndarray:
+    return (2 * distance * vector + span) // (2 * span)
+
+
 class Layer:
     """State and decoding of a foreground (0), a background (1), or once of a plate (kind `plate`)."""
 
@@ -150,8 +202,65 @@ class Layer:
         self.plate, self.plane = plate, [p.copy() for p in plate]
         self.tables = list(self.w.tables)
         self.counts: dict[int, list[int]] = {}
+        self.own = list(self.w.tables), dict[int, list[int]]()  # tables and counts of frames between two others
+        self.sides: tuple[Done, Done, int, int] | None = None  # before and after it, and how far away they are
         self.age = 0
         self.before = Before(self.shape)
+        self.reach = 1
+        self.size, self.place = 0, -1  # of the mini-GOP under way, and in it
+        self.shown = self.done()
+
+    def done(self) -> Done:
+        return Done([p.copy() for p in self.plane], copy(self.before), self.reach)
+
+    def packet(self, payload: bytes) -> int:
+        """One packet's payload: the frames that it carries, of which `shown` is the packet's own or has come before.
+        Returns the sum of their checksums."""
+        self.place += 1
+        if self.place >= self.size:
+            self.place, self.size = 0, 1
+            if payload and payload[0] & 32:
+                assert payload[0] == 32
+                self.size = payload[1]
+                assert 2 <= self.size <= 16
+                payload = payload[2:]
+                assert payload, "what opens a mini-GOP carries something"
+            self.left, self.found = order(self.size), {-1: self.done()}
+        count = 0 if self.place in self.found else 1 + [k for k, _, _ in self.left].index(self.place)
+        bodies = [payload] if count == 1 else parts_of(payload, count) if payload else [b""] * count
+        total = 0
+        for body in bodies:
+            turn, before, after = self.left.pop(0)
+            layer = self
+            if after is None:
+                self.before, self.reach = self.done().past(self.size), self.size
+            else:
+                layer = self.between(self.found[before], self.found[after], turn - before, after - turn)
+            total += layer.frame(body)
+            self.found[turn] = layer.done()
+        self.shown = self.found[self.place]
+        return total % 65536
+
+    def between(self, before: Done, after: Done, near: int, far: int) -> Layer:
+        """What decodes a frame between two others."""
+        layer = copy(self)
+        layer.plane = [(a + b + 1) // 2 for a, b in zip(before.plane, after.plane, strict=True)]
+        layer.before, layer.reach, layer.sides = after.past(near), near, (before, after, near, far)
+        layer.tables, layer.counts = self.own
+        return layer
+
+    def frame(self, body: bytes) -> int:
+        """One frame; returns the checksum of what it holds."""
+        total = 0
+        if body:
+            total = self.decode(body)
+        else:
+            self.skip()
+        if self.kind == "foreground":
+            for k, size in enumerate((16, 8, 8)):
+                inside = self.before.cells.repeat(size, 0).repeat(size, 1)
+                self.plane[k] = np.where(inside, self.plane[k], self.plate[k])
+        return total
 
     def learn(self, seen: dict[int, Counter[int]]) -> None:
         """Tables follow what was coded with them since the key frame."""
@@ -167,18 +276,18 @@ class Layer:
             self.counts[row], self.tables[row] = k, ([0, *accumulate(share)], offset)
 
     def skip(self) -> None:
-        """An empty payload."""
+        """A frame without cells."""
         nothing = Before(self.shape)
         self.before.then(nothing.cells, nothing.mode, nothing.vector, nothing.flags, nothing.symbols)
         self.age += 1
 
     def decode(self, payload: bytes) -> int:
-        """One payload; returns the checksum of what it holds."""
+        """What is coded of one frame; returns the checksum of what it holds."""
         flags, q = payload[0], payload[1]
         rans = Rans(self.tables, payload[4 if self.kind == "plate" else 2 :], flags >> 1 & 7)
         side = Side(self.w.arrays, rans, self.number, q, self.age, self.before)
         if self.kind == "plate":
-            marked = side.map()
+            marked, told = side.map(), np.zeros(self.shape, int)
             cells, mode = np.ones(self.shape, bool), np.zeros(self.shape, int)
             vector = np.zeros((*self.shape, 4, 2), int)
             flags_now = cells.repeat(2, 0).repeat(2, 1)
@@ -186,17 +295,24 @@ class Layer:
         else:
             cells = self.before.cells if flags & 16 else side.map()
             mode, vector = np.where(cells, 0, -1), np.zeros((*self.shape, 4, 2), int)
+            told = np.zeros(self.shape, int)
             if not flags & 1:
                 mode = side.modes(cells)
+                if self.sides:
+                    told = side.sides(mode)
                 vector = side.vectors(mode)
             flags_now = side.flags(cells, mode, vector)
             check = payload[:2] + np.packbits(cells).tobytes()
             check += mode[cells].astype("<i2").tobytes() + vector[cells].astype("<i2").tobytes()
+            if self.sides:
+                check += told[cells].astype("<i2").tobytes()
             check += np.packbits(flags_now[cells.repeat(2, 0).repeat(2, 1)]).tobytes()
         symbols = self._symbols(rans, flags_now, mode, vector, q)
         rans.finish()
         self.learn(rans.seen)
-        self._paint(cells, flags_now, mode, vector, symbols, q)
+        whole = cells.repeat(2, 0).repeat(2, 1)
+        p = self._prediction(whole, mode, vector, told)
+        self._paint(whole, flags_now, p, symbols, q)
         self.before.then(cells, mode, vector[:, :, 0], flags_now, symbols)
         self.age += 1
         return crc32c(check + symbols[flags_now].astype("<i2").tobytes()) & 0xFFFF
@@ -247,9 +363,7 @@ class Layer:
         assert np.abs(symbols).max() <= 2047
         return symbols
 
-    def _paint(
-        self, cells: np.ndarray, coded: np.ndarray, mode: np.ndarray, vector: np.ndarray, symbols: np.ndarray, q: int
-    ) -> None:
+    def _paint(self, whole: np.ndarray, coded: np.ndarray, p: np.ndarray, symbols: np.ndarray, q: int) -> None:
         d = 128 * 2 ** (-q / 12)
         r, c = np.mgrid[: coded.shape[0], : coded.shape[1]]
         v = np.zeros(symbols.shape)
@@ -261,23 +375,28 @@ class Layer:
             v[here, first:last] = symbols[here, first:last] + self.w.linear(f"{self.family}.mean.last.{k}", inner) / (
                 d / 16
             )
-        whole = cells.repeat(2, 0).repeat(2, 1)
-        p = self._prediction(whole, mode, vector)
         p[coded] = self._synthesis(coded, v, p, d, q)
         put_blocks(self.plane, np.rint(p[whole]).clip(0, 255).astype(int), whole)
 
-    def _prediction(self, coded: np.ndarray, mode: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    def _prediction(self, coded: np.ndarray, mode: np.ndarray, vector: np.ndarray, told: np.ndarray) -> np.ndarray:
         p = np.zeros((*coded.shape, 96))
         fine = spread_vectors(vector)
         for r, c in np.argwhere(coded).tolist():
-            kind = 9 if self.kind == "plate" else mode[r // 2, c // 2]
-            planes = self.plate if kind == 2 else self.plane
-            dy, dx = fine[r, c] if kind in (1, 3) else (0, 0)
-            p[r, c] = 128 if kind == 9 else np.concatenate(
-                [block(planes[0], 32 * r + dy, 32 * c + dx, 8, LUMA)]
-                + [block(plane, 32 * r + dy, 32 * c + dx, 4, CHROMA) for plane in planes[1:]]
-            )  # fmt: skip
+            kind, v = 9 if self.kind == "plate" else mode[r // 2, c // 2], fine[r, c]
+            if kind == 9:
+                p[r, c] = 128
+            elif kind in (1, 3) and self.sides:
+                p[r, c] = self._of_sides(r, c, v, told[r // 2, c // 2])
+            else:
+                p[r, c] = fetched(self.plate if kind == 2 else self.plane, r, c, v if kind in (1, 3) else v * 0)
         return p
+
+    def _of_sides(self, r: int, c: int, v: np.ndarray, side: int) -> np.ndarray:
+        """What moves in a frame between two others."""
+        before, after, near, far = self.sides
+        first = fetched(before.plane, r, c, v)
+        second = fetched(after.plane, r, c, -((2 * far * v + near) // (2 * near)))
+        return ((first + second + 1) // 2, first, second)[side]
 
     def _synthesis(self, coded: np.ndarray, v: np.ndarray, p: np.ndarray, d: float, q: int) -> np.ndarray:
         w, name = self.w, f"synthesis.{self.kind}"
@@ -310,6 +429,14 @@ def spread_vectors(vector: np.ndarray) -> np.ndarray:
 
 def gelu(x: np.ndarray) -> np.ndarray:
     return x * 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(x / math.sqrt(2)))
+
+
+def fetched(planes: list[np.ndarray], r: int, c: int, v: np.ndarray) -> np.ndarray:
+    """The samples (96,) that a position shows of planes moved by a vector."""
+    top, left = 32 * r + v[0], 32 * c + v[1]
+    return np.concatenate(
+        [block(planes[0], top, left, 8, LUMA)] + [block(plane, top, left, 4, CHROMA) for plane in planes[1:]]
+    )
 
 
 def block(plane: np.ndarray, top: int, left: int, size: int, taps: np.ndarray) -> np.ndarray:
@@ -348,15 +475,12 @@ class ReferenceDecoder:
         for layer, payload, expected in zip(self.layers, payloads, sums, strict=True):
             if key:
                 layer.reset(self.plate)
-            if payload:
-                assert layer.decode(payload) == expected
-            else:
-                layer.skip()
-        foreground, background = self.layers
+            found = layer.packet(payload)
+            assert found == expected or not payload
+        foreground, background = (layer.shown for layer in self.layers)
         shown = []
         for k, size in enumerate((16, 8, 8)):
             inside = foreground.before.cells.repeat(size, 0).repeat(size, 1)
-            foreground.plane[k] = np.where(inside, foreground.plane[k], self.plate[k])
             whole = np.where(inside, foreground.plane[k], background.plane[k])
             h, w = (self.height, self.width) if k == 0 else (-(-self.height // 2), -(-self.width // 2))
             shown.append(whole[:h, :w])

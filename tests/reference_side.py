@@ -168,6 +168,13 @@ class Side:
             still, moves, split = self.found
             return 0 if still == 1 else 2 if moves == 0 else 3 if split == 1 else 1
 
+    def sides(self, mode: np.ndarray) -> np.ndarray:
+        """(R,C), 0 where nothing moves; of a frame between two others."""
+        side = np.zeros(mode.shape, int)
+        for r, c in np.argwhere(np.isin(mode, (1, 3))).tolist():
+            side[r, c] = (0, 1, 2)[self.rans.symbol(956)]
+        return side
+
     def vectors(self, mode: np.ndarray) -> np.ndarray:
         """(R,C,4,2)."""
         vector = np.zeros((*mode.shape, 4, 2), int)

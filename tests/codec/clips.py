@@ -77,6 +77,21 @@ def walk(
         yield frame_of(y, n), mask_of(height, width, ((left, top, left + 28, top + 28),))
 
 
+def meeting(count: int, height: int, width: int) -> Iterator[tuple[Frame, RoiMask]]:
+    """A camera that moves a little; two squares that come from the sides, meet, and are gone after nine frames; a light
+    that is on in the fifth and sixth."""
+    wide, things = texture(height, width + 2 * count, 7), [texture(24, 24, seed, contrast=90.0) for seed in (3, 4)]
+    for n in range(count):
+        y, boxes = np.ascontiguousarray(wide[:, 2 * n : 2 * n + width]), []
+        for thing, left in zip(things, (4 + 5 * n, width - 30 - 4 * n), strict=True):
+            if n < 9:
+                y[20:44, left : left + 24] = thing
+                boxes.append((left, 20, left + 24, 44))
+        if n in (4, 5):
+            y[:16, :32] = np.clip(y[:16, :32].astype(int) + 60, 0, 255)
+        yield frame_of(y, n), mask_of(height, width, tuple(boxes))
+
+
 def encoder_picture(encoder: Encoder, cells: npt.NDArray[np.bool_]) -> tuple[Plane, ...]:
     """What the encoder believes that a decoder shows: the foreground's cells over the background."""
     foreground, background = encoder._foreground.plane, encoder._background.plane

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from pipeline.codec import Decoder, Encoder, weights
-from pipeline.codec.modes import SPLIT
+from pipeline.codec.modes import MOVED, SPLIT
 from pipeline.types import Layer, Packet, RoiMask
-from tests.codec.clips import FRAME_US, frame_of, mask_of, planes, walk
+from tests.codec.clips import FRAME_US, frame_of, mask_of, meeting, planes, texture, walk
 from tests.reference_decoder import ReferenceDecoder, Weights, crc32c
+from tests.reference_side import Side
 
 
 @pytest.fixture(scope="module")
@@ -25,30 +26,30 @@ def test_fingerprint(second):
     assert second.fingerprint == weights.newest()
 
 
-def compare(second: Weights, height: int, width: int, clip: list, **options) -> tuple[list[Packet], set[int]]:
+def compare(
+    second: Weights, height: int, width: int, clip: list, *, mini_gop: int = 1, **options
+) -> tuple[list[Packet], set[int]]:
     """Decode with both; symbols, maps, modes, vectors equal, samples within rounding."""
-    encoder = Encoder(width=width, height=height, device="cpu", **options)
+    encoder = Encoder(width=width, height=height, device="cpu", mini_gop=mini_gop, **options)
     product = Decoder(encoder.info, device="cpu")
     reference = ReferenceDecoder(second, width, height)
-    packets: list[Packet] = []
+    packets = encoder.encode_all(clip)
     modes: set[int] = set()
-    for frame, mask in clip:
-        packet = encoder.encode(frame, mask)
+    for packet in packets:
         mine = product.decode(packet)
         theirs = reference.decode(packet.key, packet.plate, (packet.foreground, packet.background), packet.sums)
         for layer in Layer:
-            a, b = product._layers[layer], reference.layers[layer]
+            a, b = product._chains[layer].shown, reference.layers[layer].shown
             assert np.array_equal(a.symbols.numpy(), b.before.symbols[b.before.flags])
             for name in ("cells", "mode", "vector", "since", "habit"):
-                assert np.array_equal(getattr(a.past, name), getattr(b.before, name))
+                assert np.array_equal(getattr(a.past, name), getattr(b.before, name)), name
             assert np.array_equal(a.past.coded, b.before.flags)
             assert np.array_equal(a.past.coded_habit, b.before.flag_habit)
-            assert a.age == b.age
+            assert product._chains[layer]._state.age == reference.layers[layer].age
             modes |= set(a.past.mode.ravel().tolist())
         for a, b in zip(planes(mine), theirs, strict=True):
             assert a.shape == b.shape
             assert np.abs(a.astype(int) - b).max() <= 2
-        packets.append(packet)
     return packets, modes
 
 
@@ -59,8 +60,6 @@ def test_a_walk_over_two_segments(second):
 
 
 def test_motion_in_both_layers_and_a_map_that_stays(second):
-    from tests.codec.clips import texture
-
     wide = texture(64, 110, 7)
     clip = [
         (frame_of(np.ascontiguousarray(wide[:, 5 * n : 5 * n + 80]), n), mask_of(64, 80, ((20, 20, 50, 50),)))
@@ -74,3 +73,38 @@ def test_motion_in_both_layers_and_a_map_that_stays(second):
     assert split, "no split cell"
     assert any(p.foreground and p.foreground[0] & 16 for p in packets)
     assert not packets[3].foreground
+
+
+def told(monkeypatch) -> list[int]:
+    """What sides will have been read by the second decoder."""
+    found: list[int] = []
+    read = Side.sides
+
+    def and_note(side: Side, mode: np.ndarray) -> np.ndarray:
+        values = read(side, mode)
+        found.extend(values[np.isin(mode, (1, 3))].tolist())
+        return values
+
+    monkeypatch.setattr(Side, "sides", and_note)
+    return found
+
+
+def test_mini_gops(second, monkeypatch):
+    """A key frame, a group of eight and one of three that is left over, in which nothing is foreground."""
+    sides = told(monkeypatch)
+    packets, modes = compare(second, 64, 112, list(meeting(12, 64, 112)), mini_gop=8, quality=55.0)
+    assert [p.foreground[:2].hex() if p.foreground[:1] == b" " else "" for p in packets] == ["", "2008", *[""] * 10]
+    assert [p.background[:2].hex() for p in packets if p.background[:1] == b" "] == ["2008", "2003"]
+    assert not any(p.foreground for p in packets[9:]), "a layer of which a whole group is empty"
+    assert not packets[2].foreground, "the second of a group carries nothing"
+    assert {MOVED, SPLIT} <= modes
+    assert set(sides) == {0, 1, 2}, "what moves was not on all sides: the test shows nothing"
+
+
+def test_mini_gops_before_a_key_frame(second):
+    """Groups of four, and what is left of them before each key frame: distances of all sorts, frames alone too."""
+    clip = list(walk(12, 67, 85, noise=1.0))
+    packets, _ = compare(second, 67, 85, clip, mini_gop=4, gop_us=7 * FRAME_US, segment_us=7 * FRAME_US)
+    assert [p.key for p in packets] == [n in (0, 7) for n in range(12)]
+    opened = [p.foreground[1] if p.foreground[:1] == b" " else 0 for p in packets]
+    assert opened == [0, 4, 0, 0, 0, 2, 0, 0, 4, 0, 0, 0]
