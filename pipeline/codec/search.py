@@ -315,6 +315,8 @@ def _split(
         least = np.inf
         for k in range(_NEW + facts[0]):
             y, x = _candidate(k, own[block], vectors, facts)
+            if abs(y) > MAX_VECTOR or abs(x) > MAX_VECTOR:  # what was stretched may be
+                continue
             cost = vector_bits(rules.edges, rules.costs, vectors, facts, y, x)
             if bits + cost < most and cost < least:
                 cost += _block_cost(scene, scratch, block, row, col, y, x, source, weight)

@@ -10,12 +10,26 @@ from pipeline.codec.blocks import weighted
 from pipeline.codec.match import match
 from pipeline.codec.model import LAMBDA, LEAST_BITS, guessed_loss, saving
 from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, Vectors, places_of
-from pipeline.codec.motion import fetch_by_tensors, window
+from pipeline.codec.motion import MAX_VECTOR, fetch_by_tensors, window
 from pipeline.codec.past import Moment, Past
-from pipeline.codec.search import MotionSearch, _load, _on_host, _priced, _Rules, _Scene, _scratch, _split
-from pipeline.codec.state import Geometry, LayerState
+from pipeline.codec.rans import SymbolWriter
+from pipeline.codec.search import (
+    _ONE,
+    _OTHER,
+    _PLANE,
+    _PLATE,
+    MotionSearch,
+    _load,
+    _on_host,
+    _priced,
+    _Rules,
+    _Scene,
+    _scratch,
+    _split,
+)
+from pipeline.codec.state import Geometry, LayerState, Sides
 from pipeline.codec.tables import initial_tables
-from pipeline.codec.vectors import VectorField, first_guess, inner_guess, vector_bits
+from pipeline.codec.vectors import VectorField, first_guess, inner_guess, vector_bits, write_vectors
 from pipeline.types import Layer
 from tests.codec.clips import frame_of, small_brain, texture
 
@@ -102,31 +116,48 @@ def test_noise_moves_nothing():
     assert (choose(now, before, before, q=20).mode == STILL).all()
 
 
+SOURCES = {"plane": _PLANE, "both": _PLANE, "plate": _PLATE, "before": _ONE, "after": _OTHER}
+
+
+def scene_of(planes: list, basis: torch.Tensor, step: float, sides: Sides | None = None) -> _Scene:
+    """Of a picture, what is before it, the plate."""
+    after, near, far = (sides.after, sides.near, sides.far) if sides else (planes[1], 1, 1)
+    picture, before, plate = (_on_host(each) for each in planes[:3])
+    columns = weighted(basis).T.contiguous().numpy()
+    return _Scene(picture, before, plate, columns, step, sides is not None, _on_host(after), near, far)
+
+
 @pytest.mark.parametrize("lively", [np.ones((ROWS, COLS), np.bool_), np.eye(ROWS, COLS, dtype=np.bool_)])
-@pytest.mark.parametrize("plate", [False, True])
-def test_a_candidate_costs_what_the_model_says(plate, lively):
-    """Compiled and by tensors, of vectors within the picture and beyond it."""
+@pytest.mark.parametrize("source", ["plane", "plate", "both", "before", "after"])
+def test_a_candidate_costs_what_the_model_says(source, lively):
+    """Compiled and by tensors, of vectors within the picture and beyond it, from one picture or between two."""
     rng = np.random.default_rng(9)
     basis = torch.linalg.qr(torch.randn(96, 96, generator=torch.Generator().manual_seed(1))).Q
     geometry, cpu = Geometry(HEIGHT, WIDTH), torch.device("cpu")
-    planes = [geometry.pad(frame_of(texture(HEIGHT, WIDTH, seed), 0), cpu) for seed in (10, 11, 12)]
+    planes = [geometry.pad(frame_of(texture(HEIGHT, WIDTH, seed), 0), cpu) for seed in (10, 11, 12, 13)]
     places, step = places_of(lively), 6.0
     vectors = rng.integers(-200, 200, (len(places), 4, 2))
     weight = rng.uniform(0.1, 1.0, len(places)).astype(np.float32)
-    scene = _Scene(*(_on_host(p) for p in planes), weighted(basis).T.contiguous().numpy(), step)
+    sides = Sides(planes[1], planes[3], 2, 3)
+    scene = scene_of(planes, basis, step, sides if source in ("both", "before", "after") else None)
     found, scratch = [], _scratch()
     for (row, col), vector, counts in zip(places, vectors, weight, strict=True):
         _load(scene.picture, row, col, scratch)
-        found.append(_priced(scene, scratch, row, col, vector, int(plate), counts * np.float32(LAMBDA), 7.0, np.inf))
+        found.append(
+            _priced(scene, scratch, row, col, vector, SOURCES[source], counts * np.float32(LAMBDA), 7.0, np.inf)
+        )
     inner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
     row, col = torch.from_numpy((places[:, None] * 2 + inner).reshape(-1, 2)).unbind(1)
     still = torch.zeros(len(row), 2, dtype=torch.int64)
-    source, prediction = (
-        fetch_by_tensors(p, torch.zeros_like(row), row, col, by)
-        for p, by in ((planes[0], still), (planes[2 if plate else 1], torch.from_numpy(vectors.reshape(-1, 2))))
+    by = torch.from_numpy(vectors.reshape(-1, 2))
+    here, before, after, plate = (
+        fetch_by_tensors(p, torch.zeros_like(row), row, col, each)
+        for p, each in ((planes[0], still), (planes[1], by), (planes[3], sides.mirrored(by)), (planes[2], by))
     )
+    both = torch.floor((before + after + 1) / 2)
+    prediction = {"plane": before, "plate": plate, "both": both, "before": before, "after": after}[source]
     each = torch.from_numpy(weight).repeat_interleave(4)
-    residual, unit = source - prediction, torch.full((len(row),), step)
+    residual, unit = here - prediction, torch.full((len(row),), step)
     saved = saving(residual, basis, unit, each)
     with torch.inference_mode():
         assert torch.allclose(saving(residual, basis, unit, each), saved, rtol=1e-4)
@@ -151,7 +182,7 @@ def test_what_pays_is_guessed_alike_compiled_and_by_tensors():
 def test_a_split_cell_costs_what_coding_it_takes(seed):
     rng, geometry, cpu = np.random.default_rng(seed), Geometry(HEIGHT, WIDTH), torch.device("cpu")
     planes = [geometry.pad(frame_of(texture(HEIGHT, WIDTH, seed + k), 0), cpu) for k in range(3)]
-    scene = _Scene(*(_on_host(p) for p in planes), weighted(torch.eye(96)).T.contiguous().numpy(), 20.0)
+    scene = scene_of(planes, torch.eye(96), 20.0)
     past, tables, scratch, row, col = Past.none((ROWS, COLS)), initial_tables(), _scratch(), 2, 2
     field = VectorField(Moment(Layer.FOREGROUND, 40, 1), past)
     for near in (-2, 2):
@@ -167,13 +198,38 @@ def test_a_split_cell_costs_what_coding_it_takes(seed):
             inner = scratch.inner_vectors, scratch.inner_facts
             inner_guess(block, row, col, vector, field.vector, field.known, *room, *inner)
             bits += vector_bits(*tables.prices, *inner, *vector[block])
-        return _priced(scene, scratch, row, col, vector, 0, 1.0, bits, np.inf)
+        return _priced(scene, scratch, row, col, vector, _PLANE, 1.0, bits, np.inf)
 
     own, found = rng.integers(-12, 12, (4, 2)), np.zeros((4, 2), np.int64)
     _load(scene.picture, row, col, scratch)
-    cost = _split(scene, rules, scratch, row, col, own, 1.0, 3.0, np.inf, found)
+    cost = _split(scene, rules, scratch, row, col, own, _PLANE, 1.0, 3.0, np.inf, found)
     assert cost == pytest.approx(3 + taking(found))
     assert cost < 3 + taking(own), "what neighbours do, or the cell's other blocks, is cheaper than anything at random"
+
+
+def test_a_stretched_vector_that_cannot_be_coded_is_not_taken():
+    """What moved fast is expected further away than a vector may point, where several frames are coded together."""
+    geometry, cpu = Geometry(HEIGHT, WIDTH), torch.device("cpu")
+    luma = texture(HEIGHT, WIDTH, 3)
+    luma[:, -1] = 250
+    planes = [geometry.pad(frame_of(y, 0), cpu) for y in (np.full_like(luma, 250), luma, luma)]
+    state = LayerState(Layer.FOREGROUND, geometry, cpu, initial_tables())
+    state.reset(planes[1])
+    cells = np.zeros((ROWS, COLS), np.bool_)
+    cells[2, 2] = True
+    moved, vector, none = np.full((ROWS, COLS), -1), np.zeros((ROWS, COLS, 2), np.int64), state.past.total
+    moved[2, 2], vector[2, 2] = MOVED, (0, 120)
+    state.past, state.age = state.past.then(cells, moved, vector, none.astype(np.bool_), none, none), 1
+    state.reach(8)
+    assert state.past.vector[2, 2].tolist() == [0, 960]
+    search = MotionSearch(torch.eye(96))
+    found = search.choose(
+        planes[0], state, planes[2], cells, lively=cells, importance=np.ones(cells.shape, np.float32), q=40, move=True
+    )
+    assert np.abs(found.vector).max() <= MAX_VECTOR
+    writer = SymbolWriter(state.tables)
+    write_vectors(writer, Moment(Layer.FOREGROUND, 40, 1), found, state.past)
+    assert writer.finish()[0]
 
 
 @pytest.mark.parametrize("reach", [0, 30])
