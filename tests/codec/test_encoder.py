@@ -509,7 +509,8 @@ def test_encoder_state_is_only_what_decoding_gives(walked):
     decoder = Decoder(encoder.info, device="cpu")
     for packet in packets:
         decoder.decode(packet)
-    for mine, theirs in zip((encoder._foreground, encoder._background), decoder._layers, strict=True):
+    states = [chain._state for chain in decoder._chains]
+    for mine, theirs in zip((encoder._foreground, encoder._background), states, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine.plane, theirs.plane, strict=True))
         assert torch.equal(mine.symbols, theirs.symbols)
         assert np.array_equal(mine.cells, theirs.cells)
