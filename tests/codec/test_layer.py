@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +11,13 @@ import torch
 from pipeline.codec import weights
 from pipeline.codec.blocks import Positions
 from pipeline.codec.brain import Brain
+from pipeline.codec.group import Group, turns
 from pipeline.codec.layer import Job, decode_layer, encode_layer, layer_checksum
 from pipeline.codec.model import CodecNets
-from pipeline.codec.modes import MOVED, PLATE, SPLIT, Vectors, places_of
+from pipeline.codec.modes import AFTER, BEFORE, BOTH, MOVED, PLATE, SPLIT, Vectors, is_moving, places_of
 from pipeline.codec.state import Geometry, LayerState
 from pipeline.codec.symbols import LITTLE, Attempt, synthesise
-from pipeline.codec.tables import initial_tables
+from pipeline.codec.tables import SIDE, initial_tables
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 from tests.codec.clips import frame_of, small_brain, texture
@@ -70,6 +73,83 @@ def test_layers_round_trip_over_frames(layer):
         assert ours.tables.rows == theirs.tables.rows != TABLES.rows
     ours.reset(plate)
     assert ours.tables.rows == TABLES.rows, "at a key frame they begin anew"
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("layer", list(Layer))
+def test_mini_gops_round_trip(layer):
+    """Of every size, with frames that have nothing, sides and modes at random."""
+    brain, plate = small_brain(), planes(0)
+    rng = np.random.default_rng(int(layer))
+    ours, theirs = (LayerState(layer, GEOMETRY, CPU, TABLES) for _ in range(2))
+    for state in (ours, theirs):
+        state.reset(plate)
+    for size in (1, 8, 5, 1, 2, 3, 16):
+        groups = Group(ours, size), Group(theirs, size)
+        for turn in turns(size):
+            mine, other = (group.begin(turn) for group in groups)
+            if rng.random() < 0.2:
+                mine.commit_empty()
+                other.commit_empty()
+            else:
+                job = random_job(rng, 0.3, 30)
+                if turn.after is not None:
+                    moving = is_moving(job.vectors.mode)
+                    job.vectors.side[moving] = rng.integers(0, 3, np.count_nonzero(moving))
+                coded = encode_layer(brain, mine, plate, job)
+                assert decode_layer(brain, other, plate, coded.payload) == coded.checksum
+            for group, state in zip(groups, (mine, other), strict=True):
+                group.coded(turn, state, plate)
+        for place in range(size):
+            a, b = (group.at(place) for group in groups)
+            assert all(torch.equal(x, y) for x, y in zip(a.plane, b.plane, strict=True))
+            assert torch.equal(a.symbols, b.symbols)
+            assert np.array_equal(a.past.vector, b.past.vector)
+    assert ours.tables.rows == theirs.tables.rows
+    assert ours._between.rows == theirs._between.rows
+    assert ours._between.rows[SIDE] != TABLES.rows[SIDE] == ours.tables.rows[SIDE]
+
+
+@torch.inference_mode()
+def test_sides_predict_what_they_say():
+    from pipeline.codec.layer import _position_modes, _sides, predict
+    from pipeline.codec.state import Window
+
+    before, after, plate = planes(1), planes(2), planes(0)
+    state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU, TABLES)
+    state.reset(plate)
+    ends = [replace(state.shown, plane=each) for each in (before, after)]
+    cells = np.ones(GEOMETRY.cells, np.bool_)
+    state = state.between(*ends, (1, 2), cells)
+    places = places_of(cells)
+    n, cols = len(places), GEOMETRY.cells[1]
+    mode, vector, side = np.zeros(n, np.int64), np.zeros((n, 4, 2), np.int64), np.zeros(n, np.int64)
+    chosen = {k: cols + 1 + k for k in (BOTH, BEFORE, AFTER)}
+    for k, place in chosen.items():
+        mode[place], vector[place], side[place] = MOVED, (4, -8), k
+    vectors = Vectors(places, mode, vector, side)
+    window, at = Window.around(cells), Positions.of_cells(torch.from_numpy(cells)[None])
+    modes = _position_modes(vectors, cells, state, window, at)
+    found = predict(state, plate, modes, window, at, _sides(vectors, cells, state, window, at))
+    luma = at.spread(found)[0, :, :, :64].reshape(*(2 * n for n in GEOMETRY.cells), 8, 8).permute(0, 2, 1, 3).flatten(2)
+    luma = luma.flatten(0, 1).flatten(1)
+
+    def moved(plane: torch.Tensor, place: int, down: int, across: int) -> torch.Tensor:
+        row, col = (16 * int(k) for k in places[place])
+        return plane[0][row + down : row + down + 16, col + across : col + across + 16].int()
+
+    def shown(place: int) -> torch.Tensor:
+        return moved(luma[None], place, 0, 0)
+
+    def mean(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a + b + 1) // 2
+
+    first, second = before[0], after[0]
+    assert torch.equal(shown(chosen[BEFORE]), moved(first, chosen[BEFORE], 1, -2))
+    assert torch.equal(shown(chosen[AFTER]), moved(second, chosen[AFTER], -2, 4))
+    both = chosen[BOTH]
+    assert torch.equal(shown(both), mean(moved(first, both, 1, -2), moved(second, both, -2, 4)))
+    assert torch.equal(shown(0), mean(moved(first, 0, 0, 0), moved(second, 0, 0, 0))), "in place it is the mean"
 
 
 @torch.inference_mode()
@@ -194,7 +274,11 @@ def test_checksum_covers_everything():
     sums.add(layer_checksum(b"\0\1", cells, (vectors, flags), symbols))
     cells[1, 1], cells[1, 2] = False, True
     sums.add(layer_checksum(b"\0\1", cells, (vectors, flags), symbols))
-    assert len(sums) == 8
+    sums.add(layer_checksum(b"\0\1", cells, (vectors, flags), symbols, between=True))
+    vectors.side[0] = AFTER
+    sums.add(layer_checksum(b"\0\1", cells, (vectors, flags), symbols, between=True))
+    assert layer_checksum(b"\0\1", cells, (vectors, flags), symbols) in sums, "an anchor has no sides"
+    assert len(sums) == 10
     assert max(sums) < 1 << 16
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
-from pipeline.codec.motion import fetch, fetch_by_tensors, fetch_luma
+from pipeline.codec.motion import fetch, fetch_by_tensors, fetch_luma, mirrored
+from pipeline.codec.state import Sides
 
 LUMA = ((0, 0, 0, 64, 0, 0, 0, 0), (-1, 4, -10, 58, 17, -5, 1, 0), (-1, 4, -11, 40, 40, -11, 4, -1),
         (0, 1, -5, 17, 58, -10, 4, -1))  # fmt: skip
@@ -34,8 +38,8 @@ def test_interpolation_is_the_integer_one(contrast, way):
     planes = [rng.integers(0, 256, shape).astype(np.uint8) for shape in shapes]
     if contrast:
         planes = [(plane // 128 * 255).astype(np.uint8) for plane in planes]
-    places = [(0, 0), (3, 5), (1, 2), (2, 4), (0, 3), (3, 0)]
-    vectors = [(0, 0), (5, -7), (-3, 2), (-511, 511), (511, -511), (17, 30)]
+    places = [(0, 0), (3, 5), (1, 2), (2, 4), (0, 3), (3, 0), (2, 1)]
+    vectors = [(0, 0), (5, -7), (-3, 2), (-511, 511), (511, -511), (17, 30), (1022, -1023)]
     row, col = (torch.tensor([p[k] for p in places]) for k in (0, 1))
     tensors = [torch.from_numpy(p)[None] for p in planes]
     found = way((tensors[0], tensors[1], tensors[2]), torch.zeros_like(row), row, col, torch.tensor(vectors))
@@ -79,3 +83,13 @@ def test_both_ways_find_the_same():
     vector = torch.from_numpy(rng.integers(-80, 80, (2000, 2)) // rng.choice((1, 4, 40), (2000, 1)))
     places = (picture, row, col, vector)
     assert torch.equal(fetch(tuple(planes), *places), fetch_by_tensors(tuple(planes), *places))
+
+
+@pytest.mark.parametrize(("near", "far"), [(1, 1), (1, 2), (2, 1), (3, 4), (7, 8)])
+def test_what_moves_goes_on_as_it_did(near, far):
+    """The other way, to the nearest quarter pixel: halves of a pixel's move up and left."""
+    vectors = torch.arange(-511, 512).view(-1, 1).expand(-1, 2)
+    expected = [-math.floor(Fraction(far * v, near) + Fraction(1, 2)) for v in range(-511, 512)]
+    assert [mirrored(v, near, far) for v in range(-511, 512)] == expected
+    empty = (torch.empty(0), torch.empty(0), torch.empty(0))
+    assert Sides(empty, empty, near, far).mirrored(vectors)[:, 1].tolist() == expected

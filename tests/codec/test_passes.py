@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.codec.blocks import square_means
-from pipeline.codec.passes import block_sums, cell_errors, cell_peaks, follow
+from pipeline.codec.passes import block_sums, cell_errors, cell_peaks, follow, mean_in_cells
 
 ROWS, COLS = 5, 7
 
@@ -44,6 +44,18 @@ def test_a_mean_follows_as_interpolation_has_it(side: int):
     expected = torch.from_numpy(mean).lerp(torch.from_numpy(plane).float(), weight).numpy()
     follow(plane, rate, mean)
     assert np.array_equal(mean, expected)
+
+
+@pytest.mark.parametrize("side", [16, 8])
+def test_the_mean_of_two_is_in_these_cells_alone(side: int):
+    plane, other = noise(4, side), noise(5, side)
+    plane[:2, :2], other[:2, :2] = [[0, 1], [255, 255]], [[1, 1], [255, 254]]  # halves up, and no sum is cut off
+    cells = np.random.default_rng(6).random((ROWS, COLS)) < 0.5
+    cells[0, 0] = True
+    expected = np.where(cells.repeat(side, 0).repeat(side, 1), (plane.astype(int) + other + 1) // 2, plane)
+    mean_in_cells(other, cells, plane)
+    assert np.array_equal(plane, expected)
+    assert plane[:2, :2].tolist() == [[1, 1], [255, 255]]
 
 
 def test_cell_errors():
