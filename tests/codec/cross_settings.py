@@ -49,15 +49,10 @@ def across(device: str) -> tuple[Way, Way]:
     return Way(threads=4), Way(device)
 
 
-def encode(items: list[Masked], way: Way) -> tuple[Encoder, list[Packet], Sums]:
+def encode(items: list[Masked], way: Way) -> tuple[Encoder, list[Packet]]:
     first = items[0].frame
     encoder = Encoder(width=first.width, height=first.height, threads=way.threads, device=way.device, **way.encoder)
-    packets: list[Packet] = []
-    sums: Sums = []
-    for item in items:
-        packets.append(encoder.encode(item.frame, item.mask))
-        sums.append((parsed(encoder._foreground), parsed(encoder._background)))
-    return encoder, packets, sums
+    return encoder, encoder.encode_all([(item.frame, item.mask) for item in items])
 
 
 def decode(encoder: Encoder, packets: list[Packet], way: Way) -> tuple[list[Frame | None], Sums]:
@@ -67,7 +62,7 @@ def decode(encoder: Encoder, packets: list[Packet], way: Way) -> tuple[list[Fram
     for packet in packets:
         try:
             frames.append(decoder.decode(packet))
-            sums.append((parsed(decoder._layers[0]), parsed(decoder._layers[1])))
+            sums.append(parsed(decoder))
         except StreamError:
             frames.append(None)
             sums.append(None)
@@ -98,13 +93,14 @@ def _apart(pairs: list[tuple[Frame, Frame]]) -> dict[str, object]:
 
 
 def compare(items: list[Masked], ways: tuple[Way, Way] = SETTINGS) -> list[dict[str, object]]:
-    """Each way's stream: how many frames have other symbols than their encoder's when decoded in either way, and how
-    far the two decodings lie apart: `largest` in grey levels, `differing` the share of samples."""
+    """Each way's stream: how many frames have other symbols than their encoder's when decoded in either way, which the
+    checksums tell, or are not the same when decoded in both; and how far the two decodings lie apart: `largest` in grey
+    levels, `differing` the share of samples."""
     found = []
     for way in ways:
-        encoder, packets, made = encode(items, way)
+        encoder, packets = encode(items, way)
         (own, own_sums), (other, other_sums) = (decode(encoder, packets, each) for each in ways)
-        differ = sum(not a == b == c for a, b, c in zip(made, own_sums, other_sums, strict=True))
+        differ = sum(a is None or a != b for a, b in zip(own_sums, other_sums, strict=True))
         line: dict[str, object] = {"encoded": str(way), "frames": len(items), "frames_with_other_symbols": differ}
         if not any(frame is None for frame in own + other):
             pairs = [(a, b) for a, b in zip(own, other, strict=True) if a is not None and b is not None]

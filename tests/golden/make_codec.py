@@ -16,11 +16,11 @@ import numpy as np
 from pipeline.bitstream import StreamReader, StreamWriter
 from pipeline.codec import Decoder, Encoder
 from pipeline.codec.blocks import SAMPLES
-from pipeline.codec.state import LayerState
+from pipeline.codec.state import Shown
 from pipeline.config import DetectorConfig, MaskConfig, SourceConfig
 from pipeline.track import RoiStage
-from pipeline.types import Frame, RoiMask
-from tests.codec.clips import frame_of, mask_of, texture, walk
+from pipeline.types import Frame, Layer, RoiMask
+from tests.codec.clips import frame_of, mask_of, meeting, texture, walk
 
 HERE = Path(__file__).parent / "codec"
 Clip = list[tuple[Frame, RoiMask]]
@@ -42,19 +42,21 @@ def street() -> Clip:
 
 
 CLIPS = {"walk": lambda: list(walk(10, 67, 85, noise=1.0)), "pan": pan, "street": street}
+GROUPED = {"meeting": lambda: list(meeting(14, 64, 112))}
 
 
-def encode(clip: Clip) -> bytes:
-    """Three GOPs, two segments."""
+def encode(clip: Clip, *, gop: int = 4, mini_gop: int = 1) -> bytes:
+    """GOPs of so many frames, segments of two."""
     first = clip[0][0]
     step_us = clip[1][0].pts_us - first.pts_us
     encoder = Encoder(
-        width=first.width, height=first.height, quality=55.0, gop_us=4 * step_us, segment_us=8 * step_us, fps=25.0
-    )
+        width=first.width, height=first.height, quality=55.0, gop_us=gop * step_us, segment_us=2 * gop * step_us,
+        mini_gop=mini_gop, fps=25.0,
+    )  # fmt: skip
     out = io.BytesIO()
     writer = StreamWriter(encoder.info, UUID(int=1).bytes, foreground=out, background=out)
-    for frame, mask in clip:
-        writer.append(encoder.encode(frame, mask))
+    for packet in encoder.encode_all(clip):
+        writer.append(packet)
     writer.close()
     return out.getvalue()
 
@@ -64,15 +66,19 @@ def decode(data: bytes, **options: object) -> Iterator[tuple[Frame, tuple[int, i
     reader = StreamReader(io.BytesIO(data), strict=True)
     decoder = Decoder(reader.info, **options)  # type: ignore[arg-type]
     for item in reader.packets():
-        yield decoder.decode(item.packet), (parsed(decoder._layers[0]), parsed(decoder._layers[1]))
+        yield decoder.decode(item.packet), parsed(decoder)
 
 
-def parsed(state: LayerState) -> int:
-    """A CRC32C of maps, modes, vectors, flags and symbols of a layer's last packet."""
-    crc = 0
-    past = state.past
+def parsed(decoder: Decoder) -> tuple[int, int]:
+    """A CRC32C of maps, modes, vectors, flags and symbols of the frame shown last, of each layer."""
+    foreground, background = (decoder._chains[layer].shown for layer in Layer)
+    return _parsed(foreground), _parsed(background)
+
+
+def _parsed(shown: Shown) -> int:
+    crc, past = 0, shown.past
     symbols = np.zeros((*past.coded.shape, SAMPLES), "<i2")
-    symbols[past.coded] = state.symbols.cpu().numpy()
+    symbols[past.coded] = shown.symbols.cpu().numpy()
     for part in (past.cells, past.mode, past.vector, past.coded, symbols):
         crc = google_crc32c.extend(crc, np.ascontiguousarray(part).tobytes())
     return int(crc)
@@ -80,8 +86,9 @@ def parsed(state: LayerState) -> int:
 
 def main() -> int:
     HERE.mkdir(exist_ok=True)
-    for name, make in CLIPS.items():
-        data = encode(make())
+    streams = {name: encode(make()) for name, make in CLIPS.items()}
+    streams |= {name: encode(make(), gop=12, mini_gop=8) for name, make in GROUPED.items()}  # a key frame, 8, 3 left
+    for name, data in streams.items():
         frames, sums = zip(*decode(data, device="cpu", threads=1), strict=True)
         (HERE / f"{name}.fov").write_bytes(data)
         planes = {k: np.stack([getattr(frame, k) for frame in frames]) for k in "yuv"}
