@@ -14,7 +14,9 @@ import json
 import re
 import resource
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import takewhile
 from uuid import UUID
 
 import numpy as np
@@ -51,8 +53,9 @@ def record(frames: int, *, width: int = 320, height: int = 240) -> Recording:
         )
         out = io.BytesIO()
         writer = StreamWriter(encoder.info, UUID(int=1).bytes, foreground=out, background=out)
-        for masked in RoiStage(DetectorConfig(kind="motion"), MaskConfig()).process(source):
-            writer.append(encoder.encode(masked.frame, masked.mask))
+        masked = RoiStage(DetectorConfig(kind="motion"), MaskConfig()).process(source)
+        for packet in encoder.encode_all([(each.frame, each.mask) for each in masked]):
+            writer.append(packet)
         writer.close()
     packets = {
         item.packet.index: item.packet for item in StreamReader(io.BytesIO(out.getvalue()), strict=True).packets()
@@ -121,17 +124,22 @@ def flip_file(recording: Recording, flips: int, rng: np.random.Generator) -> Out
 
 
 def flip_payloads(recording: Recording, flips: int, rng: np.random.Generator) -> Outcome:
-    """Bits of plates and of the layers of key frames, past the container's checksums. A packet that was not refused is
-    harmless if it shows what the whole one does (the last bits of an entropy-coded stream may say nothing), else
-    unseen."""
+    """Bits of plates and of the layers of key frames and of what opens a mini-GOP after them, past the container's
+    checksums. A packet that was not refused is harmless if what hangs on it is shown as it is in the whole stream (the
+    last bits of an entropy-coded stream may say nothing), else unseen."""
     outcome = Outcome()
-    keys = [packet for packet in recording.packets.values() if packet.key]
-    plate = next(packet.plate for packet in keys if packet.plate)
+    whole = list(recording.packets.values())
+    packets = [replace(packet, plate=b"") for packet in whole]
+    plate = next(packet.plate for packet in whole if packet.plate)
     decoder = Decoder(recording.info, device="cpu", threads=1)
     decoder.set_plate(plate)
-    expected = {packet.index: decoder.decode(replace(packet, plate=b"")) for packet in keys}
+    expected = {packet.index: decoder.decode(packet) for packet in packets}
+    chosen = [n for n, packet in enumerate(packets) if packet.key or (packets[n - 1].key and packet.nbytes)]
     for _ in range(flips):
-        packet = keys[int(rng.integers(len(keys)))]
+        n = chosen[int(rng.integers(len(chosen)))]
+        packet = whole[n]
+        if not packet.key:
+            decoder.decode(packets[n - 1])
         part = str(rng.choice([name for name in ("plate", "foreground", "background") if getattr(packet, name)]))
         data = getattr(packet, part)
         damaged = replace(packet, **{part: flip(data, int(rng.integers(8 * len(data))))})
@@ -139,7 +147,10 @@ def flip_payloads(recording: Recording, flips: int, rng: np.random.Generator) ->
             damaged = replace(damaged, plate=b"")
         outcome.flips += 1
         try:
-            same = _same(decoder.decode(damaged), expected[packet.index])
+            shown = [decoder.decode(damaged)]
+            if not packet.key:
+                shown += [decoder.decode(later) for later in _until_key(packets[n + 1 :])]
+            same = all(_same(frame, expected[frame.index]) for frame in shown)
         except StreamError as error:
             outcome.detected += 1
             outcome.because(str(error))
@@ -149,6 +160,10 @@ def flip_payloads(recording: Recording, flips: int, rng: np.random.Generator) ->
         if part == "plate":
             decoder.set_plate(plate)
     return outcome
+
+
+def _until_key(packets: list[Packet]) -> Iterator[Packet]:
+    return takewhile(lambda packet: not packet.key, packets)
 
 
 def flip_and_show(recording: Recording, flips: int, rng: np.random.Generator) -> Outcome:

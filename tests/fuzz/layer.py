@@ -1,4 +1,5 @@
-"""Entropy-coded payloads through the codec's decoder: a plate, or both layers of a key frame or of the frame after it.
+"""Entropy-coded payloads through the codec's decoder: a plate, or both layers of a key frame or of the mini-GOP after
+it.
 
 An input is one byte that says which frame of a short real stream it replaces, then plate, foreground and background,
 each behind a u16 of its length. A payload that decodes although it was damaged has passed a checksum of 16 bits, which
@@ -27,7 +28,7 @@ def _stream() -> tuple[StreamInfo, tuple[Packet, ...]]:
     """Small nets: what they have learned is nothing to the parse."""
     torch.set_num_threads(1)
     encoder = Encoder(width=SIZE, height=SIZE, quality=40.0, device="cpu", brain=small_brain())
-    return encoder.info, tuple(encoder.encode(frame, mask) for frame, mask in walk(3, SIZE, SIZE, noise=2.0))
+    return encoder.info, tuple(encoder.encode_all(list(walk(5, SIZE, SIZE, noise=2.0))))
 
 
 @cache
@@ -51,7 +52,7 @@ def unpack(data: bytes) -> tuple[int, list[bytes]]:
 
 def make(rng: random.Random) -> bytes:
     _, packets = _stream()
-    number = rng.randrange(len(packets))
+    number = rng.choice([n for n, packet in enumerate(packets) if packet.nbytes])
     packet = packets[number]
     parts = [packet.plate, packet.foreground, packet.background]
     chosen = rng.choice([k for k, part in enumerate(parts) if part])
@@ -89,3 +90,5 @@ def run(data: bytes) -> None:
     for packet in packets[:number]:
         decoder.decode(replace(packet, plate=b""))
     decoder.decode(replace(packets[number], plate=b"", foreground=foreground, background=background))
+    for packet in packets[number + 1 :]:
+        decoder.decode(packet)
