@@ -3,6 +3,7 @@ run."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.bitstream import StreamReader
 from pipeline.codec import Encoder, weights
 from pipeline.codec.brain import Brain
 from pipeline.errors import StreamError
@@ -74,6 +76,8 @@ def compare(path: Path, shown: list[tuple[Frame, tuple[int, int]]]) -> None:
 def test_there_are_golden_streams_of_the_newest_weights():
     assert len(STREAMS) >= 4
     assert any(path.read_bytes()[32:40] == weights.newest() for path in STREAMS)
+    packets = [item.packet for path in STREAMS for item in StreamReader(io.BytesIO(path.read_bytes())).packets()]
+    assert {p.background[:2] for p in packets} >= {b"\x20\x08", b"\x20\x03"}, "some in mini-GOPs"
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

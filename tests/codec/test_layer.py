@@ -88,6 +88,9 @@ def test_mini_gops_round_trip(layer):
         groups = Group(ours, size), Group(theirs, size)
         for turn in turns(size):
             mine, other = (group.begin(turn) for group in groups)
+            if mine.sides is not None:
+                for mean, a, b in zip(mine.plane, mine.sides.before, mine.sides.after, strict=True):
+                    assert torch.equal(mean, ((a.int() + b.int() + 1) // 2).byte()), "in all cells, not in some"
             if rng.random() < 0.2:
                 mine.commit_empty()
                 other.commit_empty()
