@@ -151,9 +151,9 @@ class Packet:
     """One coded frame in two layers.
 
     `plate` is present (not empty) exactly on packets that open a segment, which are key frames too: such a packet and
-    what follows decode without anything earlier. An empty `foreground` means: no foreground cells; an empty
-    `background`: nothing changed. `sums` are 16-bit checksums of each layer's decoded symbols, (foreground,
-    background), 0 for an empty layer.
+    what follows decode without anything earlier. A layer is empty where nothing of it has to be decoded for this frame:
+    nothing is there or has changed, or, within a mini-GOP, packets before have brought it.
+    `sums` are 16-bit checksums of each layer's decoded symbols, (foreground, background), 0 for an empty layer.
     """
 
     index: int
