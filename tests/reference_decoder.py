@@ -177,6 +177,7 @@ class Done:
     plane: list[np.ndarray]
     before: Before
     reach: int
+    motion: np.ndarray
 
     def past(self, reach: int) -> Before:
         """What is kept, with vectors that go as far back as that."""
@@ -207,11 +208,15 @@ class Layer:
         self.age = 0
         self.before = Before(self.shape)
         self.reach = 1
+        self.began = np.zeros((*self.shape, 2), int)  # the motion with which a frame between two others begins
         self.size, self.place = 0, -1  # of the mini-GOP under way, and in it
         self.shown = self.done()
 
     def done(self) -> Done:
-        return Done([p.copy() for p in self.plane], copy(self.before), self.reach)
+        motion, mode = self.before.vector, self.before.mode
+        if self.sides:
+            motion = np.where(np.isin(mode, (-1, 0))[..., None], self.began, motion)
+        return Done([p.copy() for p in self.plane], copy(self.before), self.reach, motion)
 
     def packet(self, payload: bytes) -> int:
         """One packet's payload: the frames that it carries, of which `shown` is the packet's own or has come before.
@@ -247,7 +252,31 @@ class Layer:
         layer.plane = [(a + b + 1) // 2 for a, b in zip(before.plane, after.plane, strict=True)]
         layer.before, layer.reach, layer.sides = after.past(near), near, (before, after, near, far)
         layer.tables, layer.counts = self.own
+        layer.began = np.zeros_like(self.began)
+        if self.kind == "foreground":
+            layer.follow(stretched(after.motion, near, after.reach))
         return layer
+
+    def follow(self, motion: np.ndarray) -> None:
+        """Cells begin with what moves as it does on both sides."""
+        for r, c in np.ndindex(self.shape):
+            beside = [(r + i, c + j) for i, j in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), *DIAGONAL)]
+            near = [p for p in beside if 0 <= p[0] < self.shape[0] and 0 <= p[1] < self.shape[1]]
+            tried = [motion[p] for p in near if motion[p].any()]
+            if tried:
+                inner = [(2 * r + i, 2 * c + j) for i in (0, 1) for j in (0, 1)]
+                errors = [self._apart(inner, v) for v in (np.zeros(2, int), *tried)]
+                best = errors[1:].index(min(errors[1:]))
+                if errors[1 + best] < 7 * errors[0] // 10 - 12800:
+                    self.began[r, c] = tried[best]
+                    whole = np.zeros((2 * self.shape[0], 2 * self.shape[1]), bool)
+                    whole[2 * r : 2 * r + 2, 2 * c : 2 * c + 2] = True
+                    put_blocks(self.plane, [self._of_sides(*p, tried[best], 0) for p in inner], whole)
+
+    def _apart(self, inner: list[tuple[int, int]], v: np.ndarray) -> int:
+        """How far what moves by a vector is from where it goes on to, in these positions."""
+        pairs = [(self._of_sides(*p, v, 1), self._of_sides(*p, v, 2)) for p in inner]
+        return sum(int(np.square(a[:64] - b[:64]).sum()) for a, b in pairs)
 
     def frame(self, body: bytes) -> int:
         """One frame; returns the checksum of what it holds."""

@@ -8,6 +8,7 @@ import pytest
 from pipeline.codec import Decoder, Encoder, weights
 from pipeline.codec.modes import MOVED, SPLIT
 from pipeline.types import Layer, Packet, RoiMask
+from tests import reference_decoder
 from tests.codec.clips import FRAME_US, frame_of, mask_of, meeting, planes, texture, walk
 from tests.reference_decoder import ReferenceDecoder, Weights, crc32c
 from tests.reference_side import Side
@@ -44,6 +45,7 @@ def compare(
             for name in ("cells", "mode", "vector", "since", "habit"):
                 assert np.array_equal(getattr(a.past, name), getattr(b.before, name)), name
             assert np.array_equal(a.past.coded, b.before.flags)
+            assert layer is Layer.BACKGROUND or np.array_equal(a.motion, b.motion)
             assert np.array_equal(a.past.coded_habit, b.before.flag_habit)
             assert product._chains[layer]._state.age == reference.layers[layer].age
             modes |= set(a.past.mode.ravel().tolist())
@@ -90,15 +92,29 @@ def told(monkeypatch) -> list[int]:
     return found
 
 
+def followed(monkeypatch) -> list[int]:
+    """How many cells of each frame will have begun with what moves on both sides."""
+    found: list[int] = []
+    follow = reference_decoder.Layer.follow
+
+    def and_count(layer: reference_decoder.Layer, motion: np.ndarray) -> None:
+        follow(layer, motion)
+        found.append(int(layer.began.any(2).sum()))
+
+    monkeypatch.setattr(reference_decoder.Layer, "follow", and_count)
+    return found
+
+
 def test_mini_gops(second, monkeypatch):
     """A key frame, a group of eight and one of three that is left over, in which nothing is foreground."""
-    sides = told(monkeypatch)
+    sides, moving = told(monkeypatch), followed(monkeypatch)
     packets, modes = compare(second, 64, 112, list(meeting(12, 64, 112)), mini_gop=8, quality=55.0)
     assert [p.foreground[:2].hex() if p.foreground[:1] == b" " else "" for p in packets] == ["", "2008", *[""] * 10]
     assert [p.background[:2].hex() for p in packets if p.background[:1] == b" "] == ["2008", "2003"]
     assert not any(p.foreground for p in packets[9:]), "a layer of which a whole group is empty"
     assert not packets[2].foreground, "the second of a group carries nothing"
     assert {MOVED, SPLIT} <= modes
+    assert sum(moving) > 20, "hardly a cell began as what moves on both sides"
     assert set(sides) == {0, 1, 2}, "what moves was not on all sides: the test shows nothing"
 
 

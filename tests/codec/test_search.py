@@ -124,7 +124,7 @@ def scene_of(planes: list, basis: torch.Tensor, step: float, sides: Sides | None
     after, near, far = (sides.after, sides.near, sides.far) if sides else (planes[1], 1, 1)
     picture, before, plate = (_on_host(each) for each in planes[:3])
     columns = weighted(basis).T.contiguous().numpy()
-    return _Scene(picture, before, plate, columns, step, sides is not None, _on_host(after), near, far)
+    return _Scene(picture, before, plate, columns, step, before, sides is not None, _on_host(after), near, far)
 
 
 @pytest.mark.parametrize("lively", [np.ones((ROWS, COLS), np.bool_), np.eye(ROWS, COLS, dtype=np.bool_)])
