@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from pipeline.codec import Decoder, Encoder, weights
+from pipeline.codec.between import follow, mean_of
 from pipeline.codec.modes import MOVED, SPLIT
 from pipeline.types import Layer, Packet, RoiMask
 from tests import reference_decoder
@@ -90,6 +94,34 @@ def told(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(Side, "sides", and_note)
     return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_moves_on_both_sides(second, seed):
+    """Stripes, so that many vectors show the same, with more or less noise on them, so that some just do."""
+    rng, shape = np.random.default_rng(seed), (4, 6)
+    contrast = (15, 60)[seed % 2]
+    stripes = rng.integers(128 - contrast, 128 + contrast, 128).repeat(4)
+    pair = []
+    for shift in (20, 24):
+        y = np.tile(stripes[shift : shift + 96], (64, 1))
+        y = (y + rng.normal(size=96) * np.linspace(0.1, 0.9 * contrast, 96)).round().clip(0, 255)
+        pair.append(tuple(plane.astype(np.uint8) for plane in (y, y[::2, ::2], y[::2, 1::2])))
+    few = np.array(((0, 0), (0, 8), (4, 8), (-8, 8), (0, 7), (0, -40)))
+    motion = few[rng.integers(0, len(few), shape)]
+    layer, whole = (
+        reference_decoder.Layer(second, "foreground", shape),
+        [[p.astype(int) for p in each] for each in pair],
+    )
+    ends = [replace(layer.done(), plane=each) for each in whole]
+    theirs = layer.between(*ends, 1, 1)
+    theirs.follow(motion)
+    before, after = (tuple(torch.from_numpy(p)[None] for p in each) for each in pair)
+    everywhere = np.ones(shape, np.bool_)
+    mean, found = follow(before, after, (1, 1), everywhere, motion, mean_of(before, after, everywhere))
+    assert 0 < found.any(2).sum() < found[..., 0].size
+    assert np.array_equal(found, theirs.began)
+    assert all(np.array_equal(a[0].numpy(), b) for a, b in zip(mean, theirs.plane, strict=True))
 
 
 def followed(monkeypatch) -> list[int]:
