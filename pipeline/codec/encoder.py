@@ -44,7 +44,7 @@ class Tuning:
     plate_offset: int = 8  # from foreground to plate: paid once a segment, used in every frame
     refine_offset: int = 12  # from foreground to every `refine_every`th of it from a key frame on: others live on that
     refine_every: int = 32
-    between_offsets: tuple[int, ...] = (-6, -10, -13, -15)  # from foreground to frames between others, the deeper the less
+    between_offsets: tuple[int, ...] = (-6, -10, -13, -15)  # from foreground to frames between others, by depth
     background_slack_db: float = 0.5  # how far the background may fall below the foreground before it counts more
     thrift: float = 1.0  # of the quantiser
     thrift_background: float = 1.3
