@@ -65,7 +65,7 @@ def test_the_codec_spends_less_on_the_background_and_the_same_on_the_foreground(
     roi = Roi(RoiMask(mask, np.where(mask, 255, 0).astype(np.uint8)), ())
 
     def coded(every: int) -> CodedFootage:
-        stage = CodecStage(CodecConfig(threads=1, device="cpu", gop_s=10))
+        stage = CodecStage(CodecConfig(threads=1, device="cpu", gop_s=10, mini_gop=1))
         stage.setup()
         return stage.process(Footage(facts, tuple(frames), Relief(every)), (roi,) * 12)
 

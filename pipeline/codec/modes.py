@@ -27,7 +27,8 @@ from pipeline.codec.tables import DECISIONS, FIRST_MODE, SIDE, CodingTables, sym
 from pipeline.errors import StreamError
 
 STILL, MOVED, PLATE, SPLIT = range(4)
-BOTH, BEFORE, AFTER = range(3)  # what moves, in a frame between two others
+SIDES = 3
+BOTH, BEFORE, AFTER = range(SIDES)  # what moves, in a frame between two others
 # Of each mode the decisions still? moved? split?, -1 where not asked.
 _DECIDED = np.array(((1, -1, -1), (0, 1, 0), (0, 0, -1), (0, 1, 1)), np.int64)
 _NO, _YES = np.int64(0), np.int64(1)

@@ -19,7 +19,7 @@ from pipeline.codec.blocks import SAMPLES, copy_block, weighted
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.match import Matches, match
 from pipeline.codec.model import LAMBDA, LEAST_BITS, error_and_saving, loss_weight
-from pipeline.codec.modes import BOTH, MOVED, PLATE, SPLIT, STILL, ModeField, Vectors, places_of
+from pipeline.codec.modes import BOTH, MOVED, PLATE, SIDES, SPLIT, STILL, ModeField, Vectors, places_of
 from pipeline.codec.motion import MAX_VECTOR, fetch_block, mirrored
 from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
@@ -134,7 +134,7 @@ class MotionSearch:
         modes, field = ModeField(state.tables, moment, cells, past), VectorField(moment, past)
         of_cells, number, scratch = lively[cells], np.cumsum(lively[cells]) - 1, _scratch()
         whole, own = np.stack([each.whole for each in matches]), np.stack([each.own for each in matches])
-        side_bits = state.tables.costs(np.full(3, SIDE), np.arange(3))
+        side_bits = state.tables.costs(np.full(SIDES, SIDE), np.arange(SIDES))
         for phase, everyone in enumerate(modes.places.here):
             here = everyone[of_cells[everyone]]
             if len(here):
@@ -160,10 +160,13 @@ class MotionSearch:
         if not scene.sides:
             return [match(now, before, places, last, price=price, effort=effort)]
         mirror = (after, scene.near, scene.far)
+        both = match(now, before, places, last, price=price, effort=effort, mirror=mirror)
+        if not effort.refine:  # what moves with one side alone moves as with both
+            return [both] * SIDES
         onward = match(now, after, places, _mirrored(last, scene.near, scene.far), price=price, effort=effort)
         back = [_mirrored(each, scene.far, scene.near) for each in (onward.whole, onward.own)]
         return [
-            match(now, before, places, last, price=price, effort=effort, mirror=mirror),
+            both,
             match(now, before, places, last, price=price, effort=effort),
             Matches(*back),
         ]

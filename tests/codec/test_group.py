@@ -170,7 +170,7 @@ def test_a_side_that_there_is_not_is_refused(symbol):
 
 
 def make(**more) -> Encoder:
-    options = {"width": W, "height": H, "device": "cpu", "brain": small_brain(), "quality": 50.0, **more}
+    options = {"width": W, "height": H, "device": "cpu", "brain": small_brain(), "quality": 50.0, "mini_gop": 8, **more}
     return Encoder(**options)
 
 
