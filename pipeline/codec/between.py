@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.motion import fetch_block, mirrored
+from pipeline.codec.motion import fetch_block, fetch_luma_block, mirrored
 from pipeline.codec.native import compiled, on_host
 from pipeline.codec.passes import mean_in_cells
 
@@ -71,55 +71,59 @@ def _follow(
     mean: HostPlanes,
 ) -> None:  # fmt: skip
     """Cells at `places` (n,2) that move, to `mean`; how they do, to `found`."""
-    y, u, v = before
-    y_after, u_after, v_after = after
     area, small, lines = np.empty((15, 15), np.float32), np.empty((7, 7), np.float32), np.empty((15, 8), np.float32)
-    one, other = np.empty((4, 96), np.float32), np.empty((4, 96), np.float32)
-    best = np.empty((4, 96), np.float32)
+    one, other = np.empty(96, np.float32), np.empty(96, np.float32)
     tried = np.empty((len(_AROUND), 2), np.int64)
     for n in range(len(places)):
         row, col = places[n, 0], places[n, 1]
-        least, count, moves = 0, 0, False
-        for k in range(-1, len(_AROUND)):
-            dy, dx = 0, 0  # at first in place
-            if k >= 0:
-                r, c = row + _AROUND[k, 0], col + _AROUND[k, 1]
-                if r < 0 or c < 0 or r >= motion.shape[0] or c >= motion.shape[1]:
-                    continue
-                dy, dx = motion[r, c, 0], motion[r, c, 1]
-                new = dy != 0 or dx != 0
-                for m in range(count):
-                    new = new and (tried[m, 0] != dy or tried[m, 1] != dx)
-                if not new:
-                    continue
+        least = (
+            _SHARE * _differ(before[0], after[0], near, far, row, col, 0, 0, area, lines, one, other) // _WHOLE - _LESS
+        )
+        count, moves = 0, False
+        for k in range(len(_AROUND)):
+            r, c = row + _AROUND[k, 0], col + _AROUND[k, 1]
+            if least <= 0 or r < 0 or c < 0 or r >= motion.shape[0] or c >= motion.shape[1]:
+                continue
+            dy, dx = motion[r, c, 0], motion[r, c, 1]
+            new = dy != 0 or dx != 0
+            for m in range(count):
+                new = new and (tried[m, 0] != dy or tried[m, 1] != dx)
+            if new:
                 tried[count, 0], tried[count, 1] = dy, dx
                 count += 1
-            error = 0
+                error = _differ(before[0], after[0], near, far, row, col, dy, dx, area, lines, one, other)
+                if error < least:
+                    least, moves = error, True
+                    found[row, col, 0], found[row, col, 1] = dy, dx
+        if moves:
+            dy, dx = found[row, col, 0], found[row, col, 1]
+            on_y, on_x = mirrored(dy, near, far), mirrored(dx, near, far)
             for b in range(4):
                 down, across = 2 * row + b // 2, 2 * col + b % 2
-                fetch_block(y, u, v, down, across, dy, dx, area, small, lines, one[b])
-                fetch_block(
-                    y_after, u_after, v_after, down, across, mirrored(dy, near, far), mirrored(dx, near, far), area,
-                    small, lines, other[b],
-                )  # fmt: skip
-                total = np.float32(0)
-                for j in range(64):
-                    d = one[b, j] - other[b, j]
-                    total += d * d
-                error += int(total)
-            if k < 0:
-                least = _SHARE * error // _WHOLE - _LESS
-                if least <= 0:
-                    break
-            elif error < least:
-                least, moves = error, True
-                found[row, col, 0], found[row, col, 1] = dy, dx
-                for b in range(4):
-                    for j in range(96):
-                        best[b, j] = np.floor((one[b, j] + other[b, j] + np.float32(1)) * np.float32(0.5))
-        if moves:
-            for b in range(4):
-                _put(best[b], 2 * row + b // 2, 2 * col + b % 2, mean)
+                fetch_block(before[0], before[1], before[2], down, across, dy, dx, area, small, lines, one)
+                fetch_block(after[0], after[1], after[2], down, across, on_y, on_x, area, small, lines, other)
+                for j in range(len(one)):
+                    one[j] = np.floor((one[j] + other[j] + np.float32(1)) * np.float32(0.5))
+                _put(one, down, across, mean)
+
+
+@compiled
+def _differ(
+    before: Bytes, after: Bytes, near: int, far: int, row: int, col: int, dy: int, dx: int, area: Floats,
+    lines: Floats, one: Floats, other: Floats,
+) -> int:  # fmt: skip
+    """The squared error of a cell's luma before against after, where it moves."""
+    error = 0
+    for b in range(4):
+        down, across = 2 * row + b // 2, 2 * col + b % 2
+        fetch_luma_block(before, down, across, dy, dx, area, lines, one)
+        fetch_luma_block(after, down, across, mirrored(dy, near, far), mirrored(dx, near, far), area, lines, other)
+        total = np.float32(0)
+        for j in range(64):
+            d = one[j] - other[j]
+            total += d * d
+        error += int(total)
+    return error
 
 
 @compiled

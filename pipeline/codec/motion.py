@@ -130,10 +130,18 @@ def fetch_block(
     if dy == 0 and dx == 0:
         copy_block(y, u, v, row, col, found)
         return
-    _luma_block(y, 8 * row + (dy >> 2), 8 * col + (dx >> 2), _LUMA[dy & 3], _LUMA[dx & 3], area, lines, found)
+    fetch_luma_block(y, row, col, dy, dx, area, lines, found)
     top, left, down, across = 4 * row + (dy >> 3), 4 * col + (dx >> 3), _CHROMA[dy & 7], _CHROMA[dx & 7]
     _chroma_block(u, top, left, down, across, small, lines, found[64:80])
     _chroma_block(v, top, left, down, across, small, lines, found[80:])
+
+
+@compiled
+def fetch_luma_block(
+    y: Bytes, row: int, col: int, dy: int, dx: int, area: Floats, lines: Floats, found: Floats
+) -> None:
+    """The luma part of `fetch_block`, to the first 64 of `found`."""
+    _luma_block(y, 8 * row + (dy >> 2), 8 * col + (dx >> 2), _LUMA[dy & 3], _LUMA[dx & 3], area, lines, found)
 
 
 @compiled
