@@ -21,7 +21,7 @@ from pipeline.address import parse_address
 from pipeline.config import CameraConfig, CodecConfig, Polygon, SourceConfig
 from pipeline.errors import FoveaError, JobError, SourceError
 from pipeline.footage import CodedFootage, Counters, Footage, Receipt, Relief, Roi, SourceCounts, SourceFacts
-from pipeline.pace import Lane, Pace
+from pipeline.pace import LEVELS, Lane, Pace
 from pipeline.privacy import Blackout
 from pipeline.still import StillBackground
 from pipeline.types import CodedFrame, Frame, Masked, StreamInfo
@@ -244,11 +244,16 @@ class CodecStage:
             self._still = StillBackground()
         coded: list[CodedFrame] = []
         efforts: list[str] = []
-        step = self._config.mini_gop if facts.is_live else len(footage.frames)
-        for start in range(0, len(footage.frames), step):
-            frames, found = footage.frames[start : start + step], rois[start : start + step]
+        start, most = 0, self._config.mini_gop
+        while start < len(footage.frames):
+            step = len(footage.frames)
             if facts.is_live:
-                self._encoder.effort = self._pace.effort(frames[-1].wall_us, relieved=footage.relief != NO_RELIEF)
+                newest = footage.frames[start : start + most][-1]
+                self._encoder.effort = self._pace.effort(newest.wall_us, relieved=footage.relief != NO_RELIEF)
+                # Motion between frames is looked for on both sides: not where time is short.
+                step = 1 if self._encoder.effort == LEVELS[-1] else most
+            frames, found = footage.frames[start : start + step], rois[start : start + step]
+            start += step
             begin_s, every = time.perf_counter(), footage.relief.background_every
             shown = [
                 (self._still.process(frame, roi.mask.cells, every=every), roi.mask)
