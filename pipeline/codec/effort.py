@@ -13,7 +13,8 @@ from pipeline.codec.tables import TAKEN
 @dataclass(frozen=True, slots=True)
 class Effort:
     """`recode`: positions that did not pay are taken out and the layer is coded again; else it is guessed beforehand
-    which will pay. `project`: what the synthesis would miss is partly given back to the latents.
+    which will pay. `project`: what the synthesis would miss is partly given back to the latents; at coarse steps only
+    `recode` takes out again what that makes worse.
 
     With `layer_bits` it is guessed before the motion search too: a layer whose symbols promise to save less than that
     in all has none.
@@ -43,7 +44,7 @@ EFFORTS = {
     effort.name: effort
     for effort in (
         BEST,
-        Effort("balanced", recode=False, lively_bits=3.0, refine=False),
+        Effort("balanced", recode=False, project=False, lively_bits=3.0, refine=False),
         Effort(
             "fast",
             recode=False,

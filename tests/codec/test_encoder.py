@@ -526,3 +526,13 @@ def test_the_decoder_tells_which_cells_were_foreground(walked):
     for (_, mask), packet in zip(clip, packets, strict=True):
         decoder.decode(packet)
         assert np.array_equal(decoder.cells, mask.cells)
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_less_quality_takes_less_at_every_effort(effort):
+    """What is not coded a second time must not be coded wrongly the first: at coarse steps a projection was."""
+    sizes = []
+    for quality in (5.0, 25.0, 45.0):
+        encoder = Encoder(width=W, height=H, device="cpu", quality=quality, effort=effort)
+        sizes.append(sum(p.nbytes for p in encoder.encode_all(list(walk(18, H, W, noise=3.0)))))
+    assert sizes == sorted(sizes)
