@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 
 CameraId = str
 CAMERA_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+LINGER_S = 0.4  # that a live camera's batch waits for more frames
 LISTEN = r"^[^:\s]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$"  # host:port
 
 # COCO classes that a camera's owner usually cares for; what is not listed has importance 0 and is ignored.
@@ -136,7 +137,7 @@ class RayConfig(_Strict):
     address: str | None = None
     window: int = Field(default=3, ge=1, le=16)  # batches in flight between two actors
     batch: int = Field(default=16, ge=1, le=64)  # frames a call
-    linger_s: float = Field(default=0.4, ge=0, le=5)  # a live camera's batch waits so long for more frames
+    linger_s: float = Field(default=LINGER_S, ge=0, le=5)  # a live camera's batch waits so long for more frames
     group_gpus: float = Field(default=1 / 16, ge=0, le=8)  # what a group of cameras takes, where GPUs are there
     group_cpus: float = Field(default=1.0, ge=0)
     stall_s: float = Field(default=60.0, gt=0)  # a worker that says nothing for so long is taken for dead

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.address import parse_address
-from pipeline.config import CameraConfig, CodecConfig, Polygon, SourceConfig
+from pipeline.config import LINGER_S, CameraConfig, CodecConfig, Polygon, SourceConfig
 from pipeline.errors import FoveaError, JobError, SourceError
 from pipeline.footage import CodedFootage, Counters, Footage, Receipt, Relief, Roi, SourceCounts, SourceFacts
 from pipeline.pace import LEVELS, Lane, Pace
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pipeline.track import RoiStage
 
 NO_RELIEF = Relief()
-LINGER_S = 0.4
 QUEUE_BATCHES = 4  # of a live camera: what comes while a plate is coded has room
 BATCH_BYTES = 25 << 20  # a batch of large frames is cut to about this, which bounds what is in flight
 
@@ -244,27 +243,23 @@ class CodecStage:
             self._still = StillBackground()
         coded: list[CodedFrame] = []
         efforts: list[str] = []
-        start, most = 0, self._config.mini_gop
-        while start < len(footage.frames):
-            step = len(footage.frames)
+        waiting, every = list(zip(footage.frames, rois, strict=True)), footage.relief.background_every
+        while waiting:
+            count = len(waiting)
             if facts.is_live:
-                newest = footage.frames[start : start + most][-1]
+                newest, _ = waiting[: self._config.mini_gop][-1]
                 self._encoder.effort = self._pace.effort(newest.wall_us, relieved=footage.relief != NO_RELIEF)
                 # Motion between frames is looked for on both sides: not where time is short.
-                step = 1 if self._encoder.effort == LEVELS[-1] else most
-            frames, found = footage.frames[start : start + step], rois[start : start + step]
-            start += step
-            begin_s, every = time.perf_counter(), footage.relief.background_every
-            shown = [
-                (self._still.process(frame, roi.mask.cells, every=every), roi.mask)
-                for frame, roi in zip(frames, found, strict=True)
-            ]
+                count = 1 if self._encoder.effort == LEVELS[-1] else self._config.mini_gop
+            together, waiting = waiting[:count], waiting[count:]
+            begin_s = time.perf_counter()
+            shown = [(self._still.process(frame, roi.mask.cells, every=every), roi.mask) for frame, roi in together]
             packets = self._encoder.encode_all(shown)
-            coded += [CodedFrame(packet, roi.detections) for packet, roi in zip(packets, found, strict=True)]
-            efforts += [self._encoder.effort] * len(frames)
-            if facts.is_live:
-                each_s = (time.perf_counter() - begin_s) / len(frames)
-                for frame in frames:
+            each_s = (time.perf_counter() - begin_s) / len(together)
+            for (frame, roi), packet in zip(together, packets, strict=True):
+                coded.append(CodedFrame(packet, roi.detections))
+                efforts.append(self._encoder.effort)
+                if facts.is_live:
                     self._pace.took(frame.wall_us, each_s)
         easing = facts.is_live and self._pace.easing
         return CodedFootage(self._info, facts.session, tuple(coded), facts.is_live, tuple(efforts), easing)

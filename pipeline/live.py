@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pipeline.config import LINGER_S
 from pipeline.errors import FoveaError, SourceError
 from pipeline.footage import Footage, SourceCounts, SourceFacts
 from pipeline.source import Source
@@ -38,7 +39,7 @@ class LiveSettings:
     retry_s: float = 2.5
     reconnect: bool = True
     limit: int | None = None
-    linger_s: float = 0.4
+    linger_s: float = LINGER_S
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from pipeline.types import LayerName, StreamInfo
     from pipeline.verify import FileLoss
 
-BATCH = 32
 StreamFile = Annotated[Path, typer.Argument(metavar="IN.fov", help="A stream file.")]
 
 
@@ -126,6 +125,7 @@ def _encode(config: CameraConfig, part: Path) -> tuple[SiteRun, StreamInfo]:
     """Run the chain into a file. Raises what the chain raised, KeyboardInterrupt if it was stopped."""
     from pipeline.graph import CameraPlan
     from pipeline.local import SiteRun
+    from pipeline.offline import BATCH
     from pipeline.recording import FileSink
 
     opened: list[StreamInfo] = []

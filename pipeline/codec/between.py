@@ -3,19 +3,16 @@ of it. Normative: encoder and decoder make it of planes and vectors that both ha
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from pipeline.codec.motion import fetch_block, fetch_luma_block, mirrored
+from pipeline.codec.blocks import grown
+from pipeline.codec.motion import HostPlanes, Planes, fetch_block, fetch_luma_block, host_planes, mirrored
 from pipeline.codec.native import compiled, on_host
 from pipeline.codec.passes import mean_in_cells
 
-Planes = tuple[Tensor, Tensor, Tensor]
 Bytes = npt.NDArray[np.uint8]
-HostPlanes = tuple[Bytes, Bytes, Bytes]
 Cells = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -23,11 +20,6 @@ Floats = npt.NDArray[np.float32]
 _AROUND = np.array(((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)))
 # A cell moves only if what lies before and after then differs by so much less than in place: noise moves too.
 _SHARE, _WHOLE, _LESS = 7, 10, 12_800  # tenths of its squared error of luma, and 50 grey levels squared a sample less
-
-
-def scaled(vector: Ints, distance: int, span: int) -> Ints:
-    """What has moved by `vector` in `span` frames, in `distance` of them."""
-    return (2 * distance * vector + span) // (2 * span)
 
 
 def mean_of(before: Planes, after: Planes, apart: Cells) -> Planes:
@@ -49,20 +41,15 @@ def follow(
     """The `mean` of two planes with cells that move: as they do themselves, or one beside them does, wherever planes
     before and after agree best. `distances` to both, in frames; `motion` (rows,cols,2) since the plane before. And how
     each cell moves now."""
-    moving = cv2.dilate(motion.any(2).view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    moving = grown(motion.any(2))
     places, found = np.argwhere(moving & apart), np.zeros_like(motion)
     if not len(places):
         return mean, found
     near, far = distances
-    here = _on_host(mean)
-    _follow(_on_host(before), _on_host(after), near, far, places, motion, found, here)
+    here = host_planes(mean)
+    _follow(host_planes(before), host_planes(after), near, far, places, motion, found, here)
     y, u, v = (torch.from_numpy(part)[None].to(mean[0].device) for part in here)
     return (y, u, v), found
-
-
-def _on_host(planes: Planes) -> HostPlanes:
-    y, u, v = (plane[0].cpu().numpy() for plane in planes)
-    return y, u, v
 
 
 @compiled

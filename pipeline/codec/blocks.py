@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.codec.entropy import Step
 
 Bytes = npt.NDArray[np.uint8]
+Cells = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
@@ -31,6 +33,8 @@ SAMPLES = LUMA + 2 * CHROMA
 # A chroma sample counts 2/3 of a luma sample in the 6:1:1 measure ((1/16) / (6/64)); its root makes the blocks' plain
 # squared error that measure, so that one step size is right for every coefficient.
 CHROMA_WEIGHT = (2.0 / 3.0) ** 0.5
+
+_SQUARE = np.ones((3, 3), np.uint8)
 
 Offsets = tuple[tuple[int, int], ...]  # (rows down, columns right), in positions
 
@@ -264,6 +268,12 @@ def put_blocks(planes: tuple[Tensor, Tensor, Tensor], at: Positions, blocks: Ten
         lines = plane.view(line).view(-1, at.rows, size, at.cols)
         lines[at.picture, at.row, :, at.col] = blocks[:, start : start + count].contiguous().view(line)
         start += count
+
+
+def grown(cells: Cells) -> Cells:
+    """Cells (rows, cols), and those beside them."""
+    found: Cells = cv2.dilate(cells.view(np.uint8), _SQUARE) > 0
+    return found
 
 
 def square_means(plane: Tensor, size: int) -> Tensor:

@@ -6,12 +6,11 @@ Also keeps the clean scene from which the next plate is made.
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import square_means
+from pipeline.codec.blocks import grown, square_means
 from pipeline.codec.native import on_host
 from pipeline.codec.passes import block_sums, cell_peaks, follow
 from pipeline.codec.state import Cells, Planes, cell_tensor
@@ -19,7 +18,6 @@ from pipeline.types import CELL
 
 _BLOCK = 4  # means over 4x4 pixels: noise averages out, edges do not
 _NOISE, _NOISE_MOVING = 4.5, 2.5  # deviations of a block mean's difference that may be noise
-_AROUND = np.ones((3, 3), np.uint8)  # cells
 _SETTLE = 1 / 16  # how fast the clean scene follows a quiet picture
 _UNIT = np.float32(1 / _BLOCK**2)
 _WEIGHTS = np.int16(1), np.int16(_BLOCK), np.int16(_BLOCK)  # of the samples of luma and chroma
@@ -71,7 +69,7 @@ class ChangeDetector:
         peak = _cell_peak(means, kept)
         found = self._beyond(peak, step)
         if moving.any():
-            near = cv2.dilate(moving.view(np.uint8), _AROUND) > 0
+            near = grown(moving)
             found |= near & self._beyond(peak, step, _NOISE_MOVING)
         return found
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pipeline.codec import weights
+from pipeline.codec.blocks import grown
 from pipeline.codec.brain import Brain
 from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource, block_means
 from pipeline.codec.effort import BEST, EFFORTS
@@ -67,14 +67,18 @@ def quality_step(quality: float) -> int:
     return min(QUALITIES - 1, max(0, round(1 + 0.6 * quality)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Seen:
-    """A frame to be coded: its padded `picture`, that one's block `means`."""
+    """A frame to be coded, with its padded `picture`."""
 
     frame: Frame
     mask: RoiMask
     picture: Planes
-    means: Tensor
+
+    @cached_property
+    def means(self) -> Tensor:
+        """Of the picture's blocks, worked out where they are asked for."""
+        return block_means(self.picture)
 
 
 @dataclass(slots=True)
@@ -193,7 +197,7 @@ class Encoder:
         seen, q = [], 0
         for frame, mask in run:
             picture, q = self._geometry.pad(frame, self._brain.device), self._rate.quality(frame.pts_us)
-            seen.append(_Seen(frame, mask, picture, block_means(picture)))
+            seen.append(_Seen(frame, mask, picture))
         anchor, size, plate = seen[-1], len(seen), b""
         if self._scene is None:
             self._scene = CleanScene(anchor.picture, anchor.mask.cells)
@@ -341,7 +345,7 @@ class Encoder:
         importance = np.full(busy.shape, self._balance.importance, np.float32)
         if self._effort.background_every == 1:
             shown, step = block_means(state.plane), self._step(q)
-            near = cv2.dilate(apart.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+            near = grown(apart)
             changed = near & self._change.differs(item.means, shown, step=step)
             changed |= self._change.differs(item.means, shown, step=step, slack=_ELSEWHERE)
             changed &= ~busy

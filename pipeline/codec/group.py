@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from pipeline.bitstream.wire import Cursor, put_varint
 from pipeline.codec.state import LayerState, Planes, Shown
 from pipeline.errors import StreamError
 from pipeline.types import Layer
+
+_T = TypeVar("_T")
 
 MOST = 16  # frames of a mini-GOP
 _LEAD, _HEAD = 0x20, 2  # first byte of a payload that opens one, and how long it is
@@ -61,11 +64,9 @@ def pack(bodies: Sequence[bytes]) -> list[bytes]:
     are empty, which a decoder takes for frames one by one."""
     if not any(bodies):
         return [b""] * len(bodies)
-    payloads, start = [], 0
-    for place, count in enumerate(carried(len(bodies))):
-        parts = bodies[start : start + count]
-        start += count
-        if count == 1:
+    payloads = []
+    for place, parts in enumerate(_shared_out(bodies)):
+        if len(parts) == 1:
             payloads.append(parts[0])
             continue
         payload = bytearray((_LEAD, len(bodies)) if place == 0 else ())
@@ -79,11 +80,15 @@ def pack(bodies: Sequence[bytes]) -> list[bytes]:
 
 def checks(sums: Sequence[int]) -> list[int]:
     """The checksum of what was coded at each turn -> those of the packets: the sum of what each carries, 16 bits."""
-    found, start = [], 0
-    for count in carried(len(sums)):
-        found.append(sum(sums[start : start + count]) & 0xFFFF)
+    return [sum(parts) & 0xFFFF for parts in _shared_out(sums)]
+
+
+def _shared_out(coded: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """What was coded at each turn, by the packets that carry it."""
+    start = 0
+    for count in carried(len(coded)):
+        yield coded[start : start + count]
         start += count
-    return found
 
 
 def opens(payload: bytes) -> int:

@@ -8,6 +8,7 @@ so float32 holds it exactly on any device.
 from __future__ import annotations
 
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,12 @@ from pipeline.codec.native import compiled
 
 MAX_VECTOR = 511  # quarter pixels, either way
 
+Planes = tuple[Tensor, Tensor, Tensor]
 Bytes = npt.NDArray[np.uint8]
+HostPlanes = tuple[Bytes, Bytes, Bytes]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+_V = TypeVar("_V", int, Ints, Tensor)
 
 LUMA_TAPS = torch.tensor(
     [
@@ -39,6 +43,12 @@ _CHROMA_TAPS = torch.tensor(
 )  # fmt: skip
 _LUMA, _CHROMA = LUMA_TAPS.numpy(), _CHROMA_TAPS.numpy()  # for `fetch_block`
 _WHOLE = np.float32(64)  # the tap of a sample that is where it is wanted
+
+
+def host_planes(planes: Planes) -> HostPlanes:
+    """Planes (1,H,W) as compiled loops take them, (H,W)."""
+    y, u, v = (plane[0].cpu().numpy() for plane in planes)
+    return y, u, v
 
 
 def _interpolate(plane: Tensor, picture: Tensor, top: Tensor, left: Tensor, size: int, taps: Tensor) -> Tensor:
@@ -89,10 +99,18 @@ def fetch(planes: tuple[Tensor, Tensor, Tensor], picture: Tensor, row: Tensor, c
     return found
 
 
+def scaled(vector: _V, distance: int, span: int) -> _V:
+    """How far what has moved by `vector` in `span` frames moves in `distance` of them. Integers, halves up."""
+    return (2 * distance * vector + span) // (2 * span)
+
+
+_scaled = compiled(scaled)
+
+
 @compiled
 def mirrored(vector: int, near: int, far: int) -> int:
-    """Where what has moved by a component (or by many) since a frame `near` frames ago will be in `far` frames."""
-    return -((2 * far * vector + near) // (2 * near))
+    """Where what has moved by a component since a frame `near` frames ago will be in `far` frames."""
+    return -_scaled(vector, far, near)
 
 
 def fetch_by_tensors(

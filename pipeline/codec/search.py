@@ -15,18 +15,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pipeline.codec.blocks import SAMPLES, copy_block, weighted
+from pipeline.codec.blocks import weighted
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.match import Matches, match
-from pipeline.codec.model import LAMBDA, LEAST_BITS, error_and_saving, loss_weight
+from pipeline.codec.model import LAMBDA, loss_weight
 from pipeline.codec.modes import BOTH, MOVED, PLATE, SIDES, SPLIT, STILL, ModeField, Vectors, places_of
-from pipeline.codec.motion import MAX_VECTOR, fetch_block, mirrored
+from pipeline.codec.motion import MAX_VECTOR, host_planes, scaled
 from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.past import Moment
+from pipeline.codec.prices import AS_IT_IS, FROM_PLATE, Scene, Scratch, block_cost, load, priced, scratch_space
 from pipeline.codec.state import LayerState, Planes, Sides
-from pipeline.codec.tables import SIDE, TAKEN
-from pipeline.codec.vectors import FACTS, VectorField, first_guess, inner_guess, vector_bits
+from pipeline.codec.tables import SIDE
+from pipeline.codec.vectors import VectorField, first_guess, inner_guess, vector_bits
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -34,30 +35,8 @@ Bytes = npt.NDArray[np.uint8]
 Cells = npt.NDArray[np.bool_]
 HostPlanes = tuple[Bytes, Bytes, Bytes]
 
-# What a block is predicted from. Plain numbers would be compiled in.
-# The layer moved, or the mean of what is before and after; the plate; of those the one or the other; nothing said.
-_PLANE, _PLATE, _ONE, _OTHER, _STILL = (np.int64(k) for k in range(5))
 _NEW = 3  # see `_candidate`
 _NEAR = np.array(((-1, 0), (1, 0), (0, -1), (0, 1)))
-_PRICED = 100  # predictions that one block is priced with, at most
-
-
-class _Scene(NamedTuple):
-    """What residuals are made of and priced by: planes (H,W) of the `picture`, of the layer `before` it and of the
-    `plate`; `basis` (96,96), of which each row takes a sample to the principal components; the quantiser's `step`;
-    `still`: the layer as it is where nothing is said. Of a frame with `sides` also the layer `after` it, and how far it
-    is to either, `near` and `far`."""
-
-    picture: HostPlanes
-    before: HostPlanes
-    plate: HostPlanes
-    basis: Floats
-    step: float
-    still: HostPlanes
-    sides: bool
-    after: HostPlanes
-    near: int
-    far: int
 
 
 class _Rules(NamedTuple):
@@ -71,24 +50,6 @@ class _Rules(NamedTuple):
     known: Cells
     last: Ints  # (rows,cols,2) of the layer's last frame
     moved: Cells
-
-
-class _Scratch(NamedTuple):
-    area: Floats
-    small: Floats
-    lines: Floats
-    block: Floats
-    found: Floats
-    parts: Floats
-    keys: Ints  # (4,_PRICED,3) which plane and vector each block was priced with
-    bits: Floats
-    known: Ints  # (4,) how many those are
-    candidates: Ints
-    there: Cells
-    vectors: Ints
-    facts: Ints
-    inner_vectors: Ints
-    inner_facts: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +83,9 @@ class MotionSearch:
         # As columns, with the weights of the measure in them: `weighted(residual) @ basis.T`.
         basis = weighted(self.basis).T.contiguous().cpu().numpy()
         sides = state.sides or Sides(state.plane, state.plane, 1, 1)
-        scene = _Scene(
-            _on_host(picture), _on_host(sides.before), _on_host(plate), basis, step, _on_host(state.plane),
-            state.sides is not None, _on_host(sides.after), sides.near, sides.far,
+        scene = Scene(
+            host_planes(picture), host_planes(sides.before), host_planes(plate), basis, step, host_planes(state.plane),
+            state.sides is not None, host_planes(sides.after), sides.near, sides.far,
         )  # fmt: skip
         past, weight = state.past, loss_weight(torch.from_numpy(importance[lively])).numpy() * np.float32(LAMBDA)
         matches = [Matches.none(len(places))]
@@ -132,9 +93,11 @@ class MotionSearch:
             matches = self._matches(scene, places, past.vector[lively], step**2 / LAMBDA, effort)
         moment = Moment(state.layer, q, state.age)
         modes, field = ModeField(state.tables, moment, cells, past), VectorField(moment, past)
-        of_cells, number, scratch = lively[cells], np.cumsum(lively[cells]) - 1, _scratch()
+        of_cells, number, scratch = lively[cells], np.cumsum(lively[cells]) - 1, scratch_space()
         whole, own = np.stack([each.whole for each in matches]), np.stack([each.own for each in matches])
-        side_bits = state.tables.costs(np.full(SIDES, SIDE), np.arange(SIDES))
+        side_bits = np.zeros(SIDES)
+        if scene.sides:
+            side_bits = state.tables.costs(np.full(SIDES, SIDE), np.arange(SIDES))
         for phase, everyone in enumerate(modes.places.here):
             here = everyone[of_cells[everyone]]
             if len(here):
@@ -142,7 +105,7 @@ class MotionSearch:
                 rules = _Rules(
                     edges, costs, int(state.layer), phase, field.vector, field.known, past.vector, field.moved
                 )
-                mode, side, vector = _ints(len(here)), _ints(len(here)), _ints(len(here), 4, 2)
+                mode, side, vector = (np.zeros((len(here), *each), np.int64) for each in ((), (), (4, 2)))
                 _decide(
                     scene, rules, scratch, places[which], weight[which], modes.bits(phase)[of_cells[everyone]],
                     side_bits, whole[:, which], own[:, which], move, effort.refine, effort.split, effort.taken, mode,
@@ -153,7 +116,7 @@ class MotionSearch:
                 modes.holds(phase, vectors.mode[everyone])
         return vectors
 
-    def _matches(self, scene: _Scene, places: Ints, last: Ints, price: float, effort: Effort) -> list[Matches]:
+    def _matches(self, scene: Scene, places: Ints, last: Ints, price: float, effort: Effort) -> list[Matches]:
         """Where the cells at `places` (n,2) lie; between two frames in both, in the one before and in the one after,
         as they have moved since the one before."""
         now, before, after = scene.picture[0], scene.before[0], scene.after[0]
@@ -163,46 +126,14 @@ class MotionSearch:
         both = match(now, before, places, last, price=price, effort=effort, mirror=mirror)
         if not effort.refine:  # what moves with one side alone moves as with both
             return [both] * SIDES
-        onward = match(now, after, places, _mirrored(last, scene.near, scene.far), price=price, effort=effort)
-        back = [_mirrored(each, scene.far, scene.near) for each in (onward.whole, onward.own)]
-        return [
-            both,
-            match(now, before, places, last, price=price, effort=effort),
-            Matches(*back),
-        ]
-
-
-def _mirrored(vector: Ints, near: int, far: int) -> Ints:
-    """`mirrored` of many."""
-    return -((2 * far * vector + near) // (2 * near))
-
-
-def _on_host(planes: Planes) -> HostPlanes:
-    y, u, v = (plane[0].cpu().numpy() for plane in planes)
-    return y, u, v
-
-
-def _scratch() -> _Scratch:
-    return _Scratch(
-        area=_floats(15, 15), small=_floats(7, 7), lines=_floats(15, 8),
-        block=_floats(4, SAMPLES), found=_floats(SAMPLES), parts=_floats(SAMPLES),
-        keys=_ints(4, _PRICED, 3), bits=_floats(4, _PRICED), known=_ints(4),
-        candidates=_ints(TAKEN, 2), there=np.zeros(TAKEN, np.bool_),
-        vectors=_ints(TAKEN, 2), facts=_ints(FACTS), inner_vectors=_ints(TAKEN, 2), inner_facts=_ints(FACTS),
-    )  # fmt: skip
-
-
-def _floats(*shape: int) -> Floats:
-    return np.zeros(shape, np.float32)
-
-
-def _ints(*shape: int) -> Ints:
-    return np.zeros(shape, np.int64)
+        onward = match(now, after, places, -scaled(last, scene.far, scene.near), price=price, effort=effort)
+        back = [-scaled(each, scene.near, scene.far) for each in (onward.whole, onward.own)]
+        return [both, match(now, before, places, last, price=price, effort=effort), Matches(*back)]
 
 
 @compiled
 def _decide(
-    scene: _Scene, rules: _Rules, scratch: _Scratch, places: Ints, weight: Floats, mode_bits: npt.NDArray[np.float64],
+    scene: Scene, rules: _Rules, scratch: Scratch, places: Ints, weight: Floats, mode_bits: npt.NDArray[np.float64],
     side_bits: npt.NDArray[np.float64], whole: Ints, own: Ints, move: bool, refine: bool, split: bool, taken: int,
     mode: Ints, side: Ints, vector: Ints,
 ) -> None:  # fmt: skip
@@ -211,13 +142,13 @@ def _decide(
     same = np.empty((4, 2), np.int64)
     for n in range(len(places)):
         row, col = places[n, 0], places[n, 1]
-        _load(scene.picture, row, col, scratch)
+        load(scene.picture, row, col, scratch)
         _set(same, 0, 0)
         best, least = STILL, np.inf
         for plate in range(2):
             candidate = PLATE if plate else STILL
-            source = _PLATE if plate else _STILL if scene.sides else _PLANE
-            cost = _priced(scene, scratch, row, col, same, source, weight[n], mode_bits[n, candidate], least)
+            source = FROM_PLATE if plate else AS_IT_IS if scene.sides else BOTH
+            cost = priced(scene, scratch, row, col, same, source, weight[n], mode_bits[n, candidate], least)
             if cost < least:
                 best, least = candidate, cost
         if move:
@@ -227,34 +158,28 @@ def _decide(
                 scratch.candidates, scratch.there, vectors, facts,
             )  # fmt: skip
             for which in range(len(whole)):
-                source, bits = _PLANE if which == 0 else which + _PLATE, mode_bits[n, MOVED]
-                if scene.sides:
-                    bits += side_bits[which]
+                bits = mode_bits[n, MOVED] + side_bits[which]
                 for k in range(_NEW + min(taken, facts[0])):
                     if 0 < k < _NEW and not refine:
                         continue
                     y, x = _candidate(k, whole[which, n], vectors, facts)
-                    cost = _moved(scene, rules, scratch, row, col, y, x, source, weight[n], bits, least, same)
+                    cost = _moved(scene, rules, scratch, row, col, y, x, which, weight[n], bits, least, same)
                     if cost < least:
                         best, least, side[n] = MOVED, cost, which
                         _set(vector[n], y, x)
             if refine and best == MOVED:
                 middle_y, middle_x, which = vector[n, 0, 0], vector[n, 0, 1], side[n]
-                source, bits = _PLANE if which == 0 else which + _PLATE, mode_bits[n, MOVED]
-                if scene.sides:
-                    bits += side_bits[which]
+                bits = mode_bits[n, MOVED] + side_bits[which]
                 for k in range(len(_NEAR)):
                     y, x = middle_y + _NEAR[k, 0], middle_x + _NEAR[k, 1]
-                    cost = _moved(scene, rules, scratch, row, col, y, x, source, weight[n], bits, least, same)
+                    cost = _moved(scene, rules, scratch, row, col, y, x, which, weight[n], bits, least, same)
                     if cost < least:
                         least = cost
                         _set(vector[n], y, x)
             if split:
                 for which in range(len(own)):
-                    source, bits = _PLANE if which == 0 else which + _PLATE, mode_bits[n, SPLIT]
-                    if scene.sides:
-                        bits += side_bits[which]
-                    cost = _split(scene, rules, scratch, row, col, own[which, n], source, weight[n], bits, least, same)
+                    bits = mode_bits[n, SPLIT] + side_bits[which]
+                    cost = _split(scene, rules, scratch, row, col, own[which, n], which, weight[n], bits, least, same)
                     if cost < least:
                         best, least, side[n] = SPLIT, cost, which
                         for block in range(4):
@@ -287,7 +212,7 @@ def _candidate(k: int, found: Ints, vectors: Ints, facts: Ints) -> tuple[int, in
 
 @compiled
 def _moved(
-    scene: _Scene, rules: _Rules, scratch: _Scratch, row: int, col: int, y: int, x: int, source: np.int64,
+    scene: Scene, rules: _Rules, scratch: Scratch, row: int, col: int, y: int, x: int, source: int | np.int64,
     weight: float, bits: float, most: float, same: Ints,
 ) -> float:  # fmt: skip
     """What a cell costs that moves as one, `bits` for its mode and side included; beyond `most` it may be anything
@@ -297,13 +222,13 @@ def _moved(
     bits += vector_bits(rules.edges, rules.costs, scratch.vectors, scratch.facts, y, x)
     if bits < most:
         _set(same, y, x)
-        bits = _priced(scene, scratch, row, col, same, source, weight, bits, most)
+        bits = priced(scene, scratch, row, col, same, source, weight, bits, most)
     return bits
 
 
 @compiled
 def _split(
-    scene: _Scene, rules: _Rules, scratch: _Scratch, row: int, col: int, own: Ints, source: np.int64, weight: float,
+    scene: Scene, rules: _Rules, scratch: Scratch, row: int, col: int, own: Ints, source: int | np.int64, weight: float,
     bits: float, most: float, vector: Ints,
 ) -> float:  # fmt: skip
     """What a split cell costs, `bits` for mode and side included, and to `vector` (4,2) how its blocks move: each as
@@ -322,7 +247,7 @@ def _split(
                 continue
             cost = vector_bits(rules.edges, rules.costs, vectors, facts, y, x)
             if bits + cost < most and cost < least:
-                cost += _block_cost(scene, scratch, block, row, col, y, x, source, weight)
+                cost += block_cost(scene, scratch, block, row, col, y, x, source, weight)
                 if cost < least:
                     least = cost
                     vector[block, 0], vector[block, 1] = y, x
@@ -345,80 +270,3 @@ def _alike(vector: Ints) -> bool:
     for block in range(1, 4):
         alike = alike and vector[block, 0] == vector[0, 0] and vector[block, 1] == vector[0, 1]
     return alike
-
-
-@compiled
-def _load(picture: HostPlanes, row: int, col: int, scratch: _Scratch) -> None:
-    """The blocks of a cell, of which nothing is priced yet."""
-    luma, u, v = picture
-    for k in range(4):
-        scratch.known[k] = 0
-        copy_block(luma, u, v, 2 * row + k // 2, 2 * col + k % 2, scratch.block[k])
-
-
-@compiled
-def _priced(
-    scene: _Scene, scratch: _Scratch, row: int, col: int, vector: Ints, source: np.int64, weight: float,
-    bits: float, most: float,
-) -> float:  # fmt: skip
-    """What a cell costs, `bits` of side information included, with its blocks predicted by `vector` (4,2); beyond
-    `most` it may be anything beyond it."""
-    for k in range(4):
-        if bits >= most:
-            break
-        bits += _block_cost(scene, scratch, k, row, col, vector[k, 0], vector[k, 1], source, weight)
-    return bits
-
-
-@compiled
-def _block_cost(
-    scene: _Scene, scratch: _Scratch, k: int, row: int, col: int, y: int, x: int, source: np.int64, weight: float
-) -> float:
-    """`_residual_cost`, worked out once."""
-    keys, place = scratch.keys[k], 0
-    while place < scratch.known[k] and (keys[place, 0] != source or keys[place, 1] != y or keys[place, 2] != x):
-        place += 1
-    if place == scratch.known[k]:
-        keys[place, 0], keys[place, 1], keys[place, 2] = source, y, x
-        scratch.bits[k, place] = _residual_cost(scene, scratch, k, row, col, y, x, source, weight)
-        scratch.known[k] += 1
-    return float(scratch.bits[k, place])
-
-
-@compiled
-def _residual_cost(
-    scene: _Scene, scratch: _Scratch, k: int, row: int, col: int, y: int, x: int, source: np.int64, weight: float
-) -> float:
-    """What block k of a cell costs without side information: its error, or if that is less the symbols that take it
-    away and what error they leave."""
-    found, parts, wanted = scratch.found, scratch.parts, scratch.block[k]
-    down, across = 2 * row + k // 2, 2 * col + k % 2
-    area, small, lines = scratch.area, scratch.small, scratch.lines
-    if source != _OTHER:
-        luma, u, v = scene.before
-        if source == _PLATE:
-            luma, u, v = scene.plate
-        elif source == _STILL:
-            luma, u, v = scene.still
-        fetch_block(luma, u, v, down, across, y, x, area, small, lines, found)
-    if source == _OTHER or (source == _PLANE and scene.sides):
-        luma, u, v = scene.after
-        y, x = mirrored(y, scene.near, scene.far), mirrored(x, scene.near, scene.far)
-        fetch_block(luma, u, v, down, across, y, x, area, small, lines, parts)
-        for j in range(SAMPLES):
-            one = parts[j] if source == _OTHER else found[j]
-            found[j] = np.floor((one + parts[j] + np.float32(1)) * np.float32(0.5))
-    for j in range(SAMPLES):
-        parts[j] = 0
-    basis = scene.basis
-    for i in range(0, SAMPLES, 4):  # four at a time, for the sums are read and written each time
-        a, b, c, d = (
-            wanted[i] - found[i],
-            wanted[i + 1] - found[i + 1],
-            wanted[i + 2] - found[i + 2],
-            wanted[i + 3] - found[i + 3],
-        )
-        for j in range(SAMPLES):
-            parts[j] += a * basis[i, j] + b * basis[i + 1, j] + c * basis[i + 2, j] + d * basis[i + 3, j]
-    error, saved = error_and_saving(parts, scene.step, weight)
-    return float(error - (saved if saved > LEAST_BITS else 0))

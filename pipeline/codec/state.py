@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.codec.adaptive import AdaptiveTables
-from pipeline.codec.between import follow, mean_of, scaled
+from pipeline.codec.between import follow, mean_of
 from pipeline.codec.blocks import SAMPLES, Positions, put_blocks
 from pipeline.codec.modes import STILL
-from pipeline.codec.motion import fetch
+from pipeline.codec.motion import Planes as Planes
+from pipeline.codec.motion import fetch, scaled
 from pipeline.codec.past import Past
 from pipeline.codec.tables import Tables
 from pipeline.types import CELL, Frame, Layer, cell_grid
 
-Planes = tuple[Tensor, Tensor, Tensor]
 Cells = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
@@ -155,7 +155,7 @@ class Sides:
 
     def mirrored(self, vector: Tensor) -> Tensor:
         """Where what moved by `vector`, quarter pixels, since the plane before will be in the plane after."""
-        return -torch.div(2 * self.far * vector + self.near, 2 * self.near, rounding_mode="floor")
+        return -scaled(vector, self.far, self.near)
 
     def mean(self, row: Tensor, col: Tensor, vector: Tensor) -> Tensor:
         """(N,96): positions that move by `vector` (N,2) and on, as the mean of both planes, halves up."""

@@ -107,13 +107,11 @@ class Tables(CodingTables):
     _costs: Floats = field(init=False)  # bits, likewise
 
     def __post_init__(self) -> None:
-        if len(self.rows) != ROWS or len(self.offsets) != ROWS:
-            raise ValueError(f"{len(self.rows)} tables, expected {ROWS}")
+        if len(self.rows) != ROWS + 1 or len(self.offsets) != ROWS + 1:
+            raise ValueError(f"{len(self.rows)} tables, expected {ROWS + 1}")
         for name, (inputs, first) in SCORES.items():
             if (self.scores[name].hidden.shape[1], len(self.scores[name].out)) != (inputs, len(first)):
                 raise ValueError(f"the score of a {name} does not have {inputs} inputs and {len(first)} outputs")
-        object.__setattr__(self, "rows", [*self.rows, list(_SIDES)])
-        object.__setattr__(self, "offsets", [*self.offsets, 0])
         object.__setattr__(self, "sizes", [len(row) for row in self.rows])
         counts = np.concatenate([np.diff(row) for row in self.rows])
         starts = np.cumsum([0, *(size - 1 for size in self.sizes[:-1])])
@@ -145,7 +143,7 @@ class Tables(CodingTables):
                 raise ValueError(f"table {len(rows)} is not a cumulative distribution")
             rows.append(row)
         scores = {name: Score.unpack(f"tables.{name}", tensors) for name in SCORES}
-        return cls(rows, tensors["tables.offsets"].tolist(), scores)
+        return cls([*rows, list(_SIDES)], [*tensors["tables.offsets"].tolist(), 0], scores)
 
 
 @compiled
@@ -199,7 +197,7 @@ def initial_tables() -> Tables:
         reach = np.abs(np.arange(-VECTOR_SPAN, VECTOR_SPAN + 1))
         rows.append(cumulative(np.append(0.5 * np.exp(-reach / scale) / scale + 1e-4, 1e-3)))
         offsets.append(-VECTOR_SPAN)
-    return Tables(rows, offsets)
+    return Tables([*rows, list(_SIDES)], [*offsets, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +219,7 @@ class Counts:
 def fit(tables: Tables, counts: Counts) -> Tables:
     """New tables from counted symbols: the old shape is a prior worth some observations, so that rare contexts stay
     sane, and so is what all contexts of vectors together showed. Scores stay."""
-    rows = tables.rows[:ROWS]
+    rows = list(tables.rows)
     together = {first: _together(tables, counts, first, end) for first, end in _VECTOR_PARTS}
     for row in range(ROWS):
         prior = np.diff(np.array(tables.rows[row], np.float64)) / (1 << PRECISION)
@@ -233,7 +231,7 @@ def fit(tables: Tables, counts: Counts) -> Tables:
             weights = prior + together[max(first for first, _ in _VECTOR_PARTS if first <= row)] * 12
         weights = weights + _counted(tables, counts, row)
         rows[row] = cumulative(_smooth(weights) if row >= FIRST_DOWN else weights)
-    return Tables(rows, tables.offsets[:ROWS], tables.scores)
+    return Tables(rows, tables.offsets, tables.scores)
 
 
 _VECTOR_PARTS = ((FIRST_TAKEN, FIRST_DOWN), (FIRST_DOWN, FIRST_ACROSS), (FIRST_ACROSS, ROWS))

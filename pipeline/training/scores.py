@@ -9,18 +9,7 @@ from torch import nn
 
 from pipeline.codec.entropy import IntegerLinear
 from pipeline.codec.scores import HIDDEN, HIDDEN_SHIFT, LEVEL_LOGIT, LEVELS, MIDDLE, OUT_SHIFT, Score
-from pipeline.codec.tables import (
-    DECISIONS,
-    FIRST_FLAG,
-    FIRST_MAP,
-    FIRST_MODE,
-    FIRST_TAKEN,
-    ROWS,
-    SCORES,
-    Counts,
-    Tables,
-    fit,
-)
+from pipeline.codec.tables import DECISIONS, FIRST_FLAG, FIRST_MAP, FIRST_MODE, FIRST_TAKEN, SCORES, Counts, Tables, fit
 
 _BATCH, _RATE = 2048, 3e-3
 _TIMES, _LEAST, _MOST = 8, 50, 3000  # through the examples; steps
@@ -79,7 +68,7 @@ def fit_all(tables: Tables, counts: Counts) -> Tables:
             inputs, labels = (np.concatenate(parts) for parts in zip(*counts.examples[name], strict=True))
             scores[name] = fit_score(inputs, labels[:, 1:])
             _count(scores[name], name, inputs, labels, decisions)
-    return fit(Tables(tables.rows[:ROWS], tables.offsets[:ROWS], scores), decisions)
+    return fit(Tables(tables.rows, tables.offsets, scores), decisions)
 
 
 def _count(score: Score, name: str, inputs: Inputs, labels: Labels, counts: Counts) -> None:

@@ -15,7 +15,7 @@ from pipeline.codec.group import Group, turns
 from pipeline.codec.layer import Job, decode_layer, encode_layer, layer_checksum
 from pipeline.codec.model import CodecNets
 from pipeline.codec.modes import AFTER, BEFORE, BOTH, MOVED, PLATE, SPLIT, Vectors, is_moving, places_of
-from pipeline.codec.state import Geometry, LayerState
+from pipeline.codec.state import Geometry, LayerState, Planes
 from pipeline.codec.symbols import LITTLE, Attempt, synthesise
 from pipeline.codec.tables import SIDE, initial_tables
 from pipeline.errors import StreamError
@@ -52,14 +52,18 @@ def random_job(rng: np.random.Generator, share: float, q: int) -> Job:
     return Job(planes(int(rng.integers(1000))), cells, Vectors(places, mode, vector), importance, q)
 
 
+def both_ends(layer: Layer) -> tuple[Brain, Planes, np.random.Generator, list[LayerState]]:
+    """What two states of a layer, at a key frame, are tested with."""
+    plate, states = planes(0), [LayerState(layer, GEOMETRY, CPU, TABLES) for _ in range(2)]
+    for state in states:
+        state.reset(plate)
+    return small_brain(), plate, np.random.default_rng(int(layer)), states
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("layer", list(Layer))
 def test_layers_round_trip_over_frames(layer):
-    brain, plate = small_brain(), planes(0)
-    rng = np.random.default_rng(int(layer))
-    ours, theirs = (LayerState(layer, GEOMETRY, CPU, TABLES) for _ in range(2))
-    for state in (ours, theirs):
-        state.reset(plate)
+    brain, plate, rng, (ours, theirs) = both_ends(layer)
     job = random_job(rng, 0.4, 30)
     for k in range(6):
         if k != 3:  # the same map twice takes another path
@@ -79,11 +83,7 @@ def test_layers_round_trip_over_frames(layer):
 @pytest.mark.parametrize("layer", list(Layer))
 def test_mini_gops_round_trip(layer):
     """Of every size, with frames that have nothing, sides and modes at random."""
-    brain, plate = small_brain(), planes(0)
-    rng = np.random.default_rng(int(layer))
-    ours, theirs = (LayerState(layer, GEOMETRY, CPU, TABLES) for _ in range(2))
-    for state in (ours, theirs):
-        state.reset(plate)
+    brain, plate, rng, (ours, theirs) = both_ends(layer)
     for size in (1, 8, 5, 1, 2, 3, 16):
         groups = Group(ours, size), Group(theirs, size)
         for turn in turns(size):

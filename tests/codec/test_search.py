@@ -9,24 +9,12 @@ import torch
 from pipeline.codec.blocks import weighted
 from pipeline.codec.match import match
 from pipeline.codec.model import LAMBDA, LEAST_BITS, guessed_loss, saving
-from pipeline.codec.modes import MOVED, PLATE, SPLIT, STILL, Vectors, places_of
-from pipeline.codec.motion import MAX_VECTOR, fetch_by_tensors, window
+from pipeline.codec.modes import AFTER, BEFORE, BOTH, MOVED, PLATE, SPLIT, STILL, Vectors, places_of
+from pipeline.codec.motion import MAX_VECTOR, fetch_by_tensors, host_planes, window
 from pipeline.codec.past import Moment, Past
+from pipeline.codec.prices import FROM_PLATE, Scene, load, priced, scratch_space
 from pipeline.codec.rans import SymbolWriter
-from pipeline.codec.search import (
-    _ONE,
-    _OTHER,
-    _PLANE,
-    _PLATE,
-    MotionSearch,
-    _load,
-    _on_host,
-    _priced,
-    _Rules,
-    _Scene,
-    _scratch,
-    _split,
-)
+from pipeline.codec.search import MotionSearch, _Rules, _split
 from pipeline.codec.state import Geometry, LayerState, Sides
 from pipeline.codec.tables import initial_tables
 from pipeline.codec.vectors import VectorField, first_guess, inner_guess, vector_bits, write_vectors
@@ -116,15 +104,15 @@ def test_noise_moves_nothing():
     assert (choose(now, before, before, q=20).mode == STILL).all()
 
 
-SOURCES = {"plane": _PLANE, "both": _PLANE, "plate": _PLATE, "before": _ONE, "after": _OTHER}
+SOURCES = {"plane": BOTH, "both": BOTH, "plate": FROM_PLATE, "before": BEFORE, "after": AFTER}
 
 
-def scene_of(planes: list, basis: torch.Tensor, step: float, sides: Sides | None = None) -> _Scene:
+def scene_of(planes: list, basis: torch.Tensor, step: float, sides: Sides | None = None) -> Scene:
     """Of a picture, what is before it, the plate."""
     after, near, far = (sides.after, sides.near, sides.far) if sides else (planes[1], 1, 1)
-    picture, before, plate = (_on_host(each) for each in planes[:3])
+    picture, before, plate = (host_planes(each) for each in planes[:3])
     columns = weighted(basis).T.contiguous().numpy()
-    return _Scene(picture, before, plate, columns, step, before, sides is not None, _on_host(after), near, far)
+    return Scene(picture, before, plate, columns, step, before, sides is not None, host_planes(after), near, far)
 
 
 @pytest.mark.parametrize("lively", [np.ones((ROWS, COLS), np.bool_), np.eye(ROWS, COLS, dtype=np.bool_)])
@@ -140,11 +128,11 @@ def test_a_candidate_costs_what_the_model_says(source, lively):
     weight = rng.uniform(0.1, 1.0, len(places)).astype(np.float32)
     sides = Sides(planes[1], planes[3], 2, 3)
     scene = scene_of(planes, basis, step, sides if source in ("both", "before", "after") else None)
-    found, scratch = [], _scratch()
+    found, scratch = [], scratch_space()
     for (row, col), vector, counts in zip(places, vectors, weight, strict=True):
-        _load(scene.picture, row, col, scratch)
+        load(scene.picture, row, col, scratch)
         found.append(
-            _priced(scene, scratch, row, col, vector, SOURCES[source], counts * np.float32(LAMBDA), 7.0, np.inf)
+            priced(scene, scratch, row, col, vector, SOURCES[source], counts * np.float32(LAMBDA), 7.0, np.inf)
         )
     inner = np.array([(0, 0), (0, 1), (1, 0), (1, 1)])
     row, col = torch.from_numpy((places[:, None] * 2 + inner).reshape(-1, 2)).unbind(1)
@@ -183,7 +171,7 @@ def test_a_split_cell_costs_what_coding_it_takes(seed):
     rng, geometry, cpu = np.random.default_rng(seed), Geometry(HEIGHT, WIDTH), torch.device("cpu")
     planes = [geometry.pad(frame_of(texture(HEIGHT, WIDTH, seed + k), 0), cpu) for k in range(3)]
     scene = scene_of(planes, torch.eye(96), 20.0)
-    past, tables, scratch, row, col = Past.none((ROWS, COLS)), initial_tables(), _scratch(), 2, 2
+    past, tables, scratch, row, col = Past.none((ROWS, COLS)), initial_tables(), scratch_space(), 2, 2
     field = VectorField(Moment(Layer.FOREGROUND, 40, 1), past)
     for near in (-2, 2):
         field.holds(np.array([row + near]), np.array([col + near]), rng.integers(-9, 9, (1, 2)))
@@ -198,11 +186,11 @@ def test_a_split_cell_costs_what_coding_it_takes(seed):
             inner = scratch.inner_vectors, scratch.inner_facts
             inner_guess(block, row, col, vector, field.vector, field.known, *room, *inner)
             bits += vector_bits(*tables.prices, *inner, *vector[block])
-        return _priced(scene, scratch, row, col, vector, _PLANE, 1.0, bits, np.inf)
+        return priced(scene, scratch, row, col, vector, BOTH, 1.0, bits, np.inf)
 
     own, found = rng.integers(-12, 12, (4, 2)), np.zeros((4, 2), np.int64)
-    _load(scene.picture, row, col, scratch)
-    cost = _split(scene, rules, scratch, row, col, own, _PLANE, 1.0, 3.0, np.inf, found)
+    load(scene.picture, row, col, scratch)
+    cost = _split(scene, rules, scratch, row, col, own, BOTH, 1.0, 3.0, np.inf, found)
     assert cost == pytest.approx(3 + taking(found))
     assert cost < 3 + taking(own), "what neighbours do, or the cell's other blocks, is cheaper than anything at random"
 
