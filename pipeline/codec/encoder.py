@@ -32,6 +32,7 @@ from pipeline.types import CELL, Frame, Layer, Packet, RoiMask, StreamInfo
 
 MINI_GOP = 16  # frames
 _ELSEWHERE = 3.0  # times the usual change, where frames in between are not expected to differ from those beside
+_STAYS = 0.3, 0.6  # of a picture: a plate of which less stays is not worth its offset, of which more is in full
 _MEASURE_EVERY = 4  # frames, of the errors that balance foreground and background: none that is refined
 
 
@@ -42,6 +43,7 @@ class Tuning:
 
     background_offset: int = -4  # quality steps from foreground to background (12 halve the quantiser step)
     plate_offset: int = 8  # from foreground to plate: paid once a segment, used in every frame
+    passing_offset: int = 0  # the same where the picture is another one half a second later, as of a camera that turns
     refine_offset: int = 12  # from foreground to every `refine_every`th of it from a key frame on: others live on that
     refine_every: int = 32
     between_offsets: tuple[int, ...] = (-6, -10, -13, -15)  # from foreground to frames between others, by depth
@@ -137,6 +139,7 @@ class Encoder:
         self._foreground, self._background = (
             LayerState(layer, self._geometry, self._brain.device, self._brain.tables) for layer in Layer
         )
+        self._stays = 1.0  # share of the picture, when a plate was last made
         self._balance = BackgroundBalance(self.tuning.background_slack_db)
         self._search = MotionSearch(self._brain.nets.analysis_of("foreground").basis)
         self._change = ChangeDetector()
@@ -166,10 +169,11 @@ class Encoder:
         packets: list[Packet] = []
         with self._brain.at_work():
             run: list[tuple[Frame, RoiMask]] = []
-            for frame, mask in frames:
+            for place, (frame, mask) in enumerate(frames):
                 if self._due(frame):
                     packets += self._encode(run)
-                    packets += self._encode([(frame, mask)])
+                    ahead = frames[place + 1 : place + self._mini_gop]  # no further than others wait
+                    packets += self._encode([(frame, mask)], ahead[-1][0] if ahead else None)
                     run = []
                 else:
                     run.append((frame, mask))
@@ -190,8 +194,8 @@ class Encoder:
         """Whether a frame has to be a key frame."""
         return self._segment is None or frame.pts_us - self._segment.key_us >= self._gop_us
 
-    def _encode(self, run: Sequence[tuple[Frame, RoiMask]]) -> list[Packet]:
-        """Code a key frame, or a mini-GOP."""
+    def _encode(self, run: Sequence[tuple[Frame, RoiMask]], ahead: Frame | None = None) -> list[Packet]:
+        """Code a key frame, of which a frame some way `ahead` may tell how much of it stays, or a mini-GOP."""
         if not run:
             return []
         seen, q = [], 0
@@ -203,7 +207,7 @@ class Encoder:
             self._scene = CleanScene(anchor.picture, anchor.mask.cells)
         scene, segment, key = self._scene, self._segment, self._due(anchor.frame)
         if segment is None or (key and self._wants_plate(segment, anchor, q)):
-            segment, plate = self._open_segment(scene, anchor, q)
+            segment, plate = self._open_segment(scene, anchor, q, ahead)
         if key:
             self._reset(segment, anchor.frame)
         self._since_key += size
@@ -279,13 +283,13 @@ class Encoder:
         left = self._change.differs(item.means, segment.source, step=step, slack=self.tuning.new_plate_slack)
         return bool(left[~busy].mean() > self.tuning.new_plate_share) if (~busy).any() else False
 
-    def _open_segment(self, scene: CleanScene, item: _Seen, q: int) -> tuple[_Segment, bytes]:
+    def _open_segment(self, scene: CleanScene, item: _Seen, q: int, ahead: Frame | None) -> tuple[_Segment, bytes]:
         """A new plate, of the clean scene as it is known now, and its bytes."""
         before, step = block_means(scene.picture()), self._step(self._background_q(q))
         moved = self._change.differs(item.means, before, step=step)
         scene.update(item.picture, busy=item.mask.cells, changed=moved)
         source = scene.picture()
-        q_plate = self._q(q, self.tuning.plate_offset)
+        q_plate = self._q(q, self._plate_offset(item, ahead, step))
         encode = partial(encode_plate, self._brain, self._geometry, source, unclean=scene.unclean, effort=self._effort)
         payload, plate = encode(q=q_plate)
         affordable = self._rate.plate_quality(q_plate, len(payload))
@@ -295,6 +299,15 @@ class Encoder:
         pts_us = item.frame.pts_us
         self._segment = _Segment(plate, means, pts_us, pts_us, KeptSource(means))
         return self._segment, payload
+
+    def _plate_offset(self, item: _Seen, ahead: Frame | None, step: float) -> int:
+        if ahead is not None:
+            later = block_means(self._geometry.pad(ahead, self._brain.device))
+            self._stays = 1 - float(self._change.differs(later, item.means, step=step).mean())
+        least, most = _STAYS
+        part = min(1.0, max(0.0, (self._stays - least) / (most - least)))
+        passing, staying = self.tuning.passing_offset, self.tuning.plate_offset
+        return round(passing + part * (staying - passing))
 
     def _reset(self, segment: _Segment, frame: Frame) -> None:
         segment.key_us, segment.kept, self._since_key = frame.pts_us, KeptSource(segment.source), -1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.codec import Decoder, Encoder
+from pipeline.codec import Decoder, Encoder, Tuning
 from pipeline.codec import encoder as encoder_module
 from pipeline.codec.group import MOST, Group, carried, checks, opens, pack, turns, unpack
 from pipeline.codec.modes import AFTER, BEFORE, BOTH, MOVED, PLATE, SPLIT, STILL, Vectors, read_sides, write_sides
@@ -346,3 +346,28 @@ def test_the_largest_mini_gop():
     assert same(
         planes(decode_all(encoder, packets, brain=small_brain())[-1]), encoder_picture(encoder, clip[-1][1].cells)
     )
+
+
+def plate_quality(clip: Clip, **settings: int) -> int:
+    """The quality step of the first plate."""
+    frame = clip[0][0]
+    encoder = Encoder(width=frame.width, height=frame.height, quality=50, brain=small_brain(), **settings)
+    return encoder.encode_all(clip)[0].plate[1]
+
+
+def test_a_plate_of_which_little_stays_is_as_coarse_as_the_foreground():
+    standing, turning = list(walk(MOST, 2 * H, 2 * W)), list(meeting(MOST, H, W))
+    step, tuning = encoder_module.quality_step(50), Tuning()
+    assert plate_quality(standing) == step + tuning.plate_offset
+    assert plate_quality(turning) == step + tuning.passing_offset
+    assert plate_quality(turning[:1]) == step + tuning.plate_offset, "nothing is known of what comes"
+    assert plate_quality(turning, mini_gop=1) == step + tuning.plate_offset, "nor is there where nobody waits"
+
+
+def test_what_a_plate_was_worth_is_remembered_where_nothing_can_be_seen_ahead():
+    turning = list(meeting(MOST, H, W))
+    encoder = Encoder(width=W, height=H, quality=50, brain=small_brain(), segment_us=1, gop_us=MOST * FRAME_US)
+    encoder.encode_all(turning)
+    frame, mask = turning[0]
+    second = encoder.encode(replace(frame, index=MOST, pts_us=MOST * FRAME_US), mask)
+    assert second.plate[1] == encoder_module.quality_step(50) + Tuning().passing_offset
