@@ -46,6 +46,7 @@ class Tuning:
     passing_offset: int = 0  # the same where the picture is another one half a second later, as of a camera that turns
     refine_offset: int = 12  # from foreground to every `refine_every`th of it from a key frame on: others live on that
     refine_every: int = 32
+    anchor_offset: int = 6  # in place of `refine_offset` where that is a mini-GOP's anchor, finer than others anyway
     between_offsets: tuple[int, ...] = (-6, -10, -13, -15)  # from foreground to frames between others, by depth
     background_slack_db: float = 0.5  # how far the background may fall below the foreground before it counts more
     thrift: float = 1.0  # of the quantiser
@@ -316,7 +317,8 @@ class Encoder:
 
     def _refined(self, q: int, size: int) -> int:
         """The quality of an anchor's foreground."""
-        return self._q(q, self.tuning.refine_offset) if self._comes(self.tuning.refine_every, size) else q
+        offset = self.tuning.refine_offset if size == 1 else self.tuning.anchor_offset
+        return self._q(q, offset) if self._comes(self.tuning.refine_every, size) else q
 
     def _code_foreground(self, segment: _Segment, state: LayerState, item: _Seen, q: int) -> Coded:
         cells, effort, picture = item.mask.cells, self._effort, item.picture

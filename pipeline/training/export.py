@@ -72,8 +72,7 @@ def _encode(brain: Brain, frames: list[Yuv], quality: float, gop_s: float) -> No
     encoder = Encoder(width=width, height=height, quality=quality, gop_us=gop_us, brain=brain)
     timed = [Frame(*planes, index, index * 100_000, index * 100_000) for index, planes in enumerate(frames)]
     roi = RoiStage(DetectorConfig(kind="motion"), MaskConfig())
-    for masked in roi.process(timed):
-        encoder.encode(masked.frame, masked.mask)
+    encoder.encode_all([(item.frame, item.mask) for item in roi.process(timed)])
 
 
 def export(folder: Path, config: TrainConfig, clips: Iterable[list[Yuv]], out: Path) -> bytes:
