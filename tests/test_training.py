@@ -17,6 +17,7 @@ from torch import Tensor
 from pipeline.cli import call
 from pipeline.codec import weights
 from pipeline.codec.entropy import IntegerLinear
+from pipeline.codec.model import PROJECTED
 from pipeline.codec.motion import fetch_by_tensors
 from pipeline.codec.nets import Block
 from pipeline.errors import CodecError, ConfigError, UsageError
@@ -215,6 +216,22 @@ def test_a_latent_beyond_the_stream_is_cut(material: Path, cut: SampleSets, tmp_
         made.nets.analysis["inter"].leave.bias.fill_(1e38)  # type: ignore[union-attr]
     made._one_step()
     assert int(made.guard.skipped) == 1
+
+
+def test_plates_are_trained_as_they_are_coded(
+    material: Path, cut: SampleSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares, real = set(), losses.train_layer
+
+    def spied(*arguments: Any, **options: Any) -> Any:
+        shares.add(options.get("projected", 0.0))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(losses, "train_layer", spied)
+    config = load_train(material, {"from_weights": OWN})
+    made = Trainer(config, "intra", cut, folder=tmp_path, report=lambda _: None)
+    made._one_step()
+    assert (shares, int(made.guard.skipped)) == ({PROJECTED["plate"]}, 0)
 
 
 def test_fine_tuning_on_clips_alone(material: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.codec.brain import Brain
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.entropy import TABLES, Step, steps, table_scale
 from pipeline.codec.exact import quick_bf16
-from pipeline.codec.model import LAMBDA, Kind, Modes, loss_weight, quantise, side_features
+from pipeline.codec.model import LAMBDA, PROJECTED, Kind, Modes, given_back, loss_weight, quantise, side_features
 from pipeline.codec.native import compiled
 from pipeline.codec.nets import step_size
 from pipeline.codec.rans import SymbolReader
@@ -28,9 +28,6 @@ SYMBOL_LIMIT = 2047
 LITTLE = 0.002  # of its bits: for less a layer is not coded again
 _MANY = 512  # positions; of fewer float32 is as quick, for weights and features have to be converted
 FLAG_BITS = 2.0  # about what it takes to say that a position has symbols
-# How much of what the synthesis would miss of an unquantised latent is given back to it. Nothing in the background,
-# whose error counts less than its latent says: allocation is for the analysis to make.
-PROJECTED: dict[Kind, float] = {"plate": 0.5, "foreground": 0.4, "background": 0.0}
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -85,8 +82,7 @@ def latents(
     with torch.autocast(brain.device.type, torch.bfloat16, enabled=bf16):
         latent = nets.analysis_of(kind)(source - prediction, prediction, importance, quality, at)
     if PROJECTED[kind] and effort.project:
-        missed = weighted(source - synthesis(latent, prediction, quality, at))
-        latent = latent + PROJECTED[kind] * synthesis.project(missed, quality)
+        latent = given_back(PROJECTED[kind], synthesis, latent, source, prediction, quality, at)
     return latent
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.codec.blocks import SAMPLES, PaddedPositions, Positions, to_blocks, to_planes, weighted
-from pipeline.codec.model import LAMBDA, CodecNets, Kind, LayerInput, LayerLoss, loss_weight, train_layer
+from pipeline.codec.model import LAMBDA, PROJECTED, CodecNets, Kind, LayerInput, LayerLoss, loss_weight, train_layer
 from pipeline.codec.nets import Block, step_size
 from pipeline.codec.symbols import SYMBOL_LIMIT
 from pipeline.training.batches import (
@@ -143,7 +143,7 @@ def family_losses(nets: CodecNets, batch: Batch, *, most: int | None = None) -> 
     at = everywhere(len(batch.q), batch.q.device, padded=most is not None)
     if isinstance(batch, StillBatch):
         x = still_input(batch.now, at=at, importance=batch.importance, q=batch.q)
-        return torch.stack(layer_cost(x, train_layer(nets, x)))
+        return torch.stack(layer_cost(x, train_layer(nets, x, projected=PROJECTED[x.kind])))
     return torch.stack(_moving_losses(nets, batch, at, most)).mean(0)
 
 

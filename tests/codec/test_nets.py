@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.codec.blocks import Positions
+from pipeline.codec.blocks import Positions, weighted
+from pipeline.codec.model import given_back
 from pipeline.codec.nets import (
     QUALITIES,
     Analysis,
@@ -104,6 +105,22 @@ def test_one_quality_for_all_positions_is_that_of_each():
     for q in (0.0, 17.0, 63.0):
         one, each = (net(latent, prediction, torch.full((n,), q), at) for n in (1, len(at)))
         assert torch.equal(one, each)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_what_the_synthesis_would_miss_is_given_back(share):
+    torch.manual_seed(0)
+    net = Synthesis(16, 2)  # untrained: its linear path alone
+    net.gain.knots += 0.3 * torch.randn_like(net.gain.knots)
+    at, q = Positions(torch.rand(1, 6, 5) < 0.6), torch.full((1,), 30.0)
+    source, prediction = torch.randint(0, 256, (2, len(at), 96)).float()
+    latent = torch.randn(len(at), 96)
+    before, after = (
+        weighted(source - net(each, prediction, q, at))
+        for each in (latent, given_back(share, net, latent, source, prediction, q, at))
+    )
+    assert torch.allclose(after, (1 - share) * before, atol=1e-2)
 
 
 @torch.inference_mode()
