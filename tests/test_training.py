@@ -100,6 +100,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(material: Path, cut: Sa
 def test_an_interrupt_waits_for_the_end_of_the_step(
     material: Path, cut: SampleSets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = signal.getsignal(signal.SIGINT)  # a job in the background ignores it
     whole, made = (trainer(material, cut, tmp_path, steps=4) for _ in range(2))
     for _ in range(2):
         whole._one_step()
@@ -116,7 +117,7 @@ def test_an_interrupt_waits_for_the_end_of_the_step(
     again = trainer(material, cut, tmp_path)
     assert again.step == 2
     assert torch.equal(values(again), values(whole))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_states_of_before_are_gone_on_with(material: Path, cut: SampleSets, tmp_path: Path) -> None:

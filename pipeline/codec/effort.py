@@ -14,7 +14,7 @@ from pipeline.codec.tables import TAKEN
 class Effort:
     """`recode`: positions that did not pay are taken out and the layer is coded again; else it is guessed beforehand
     which will pay. `project`: what the synthesis would miss is partly given back to the latents; at coarse steps only
-    `recode` takes out again what that makes worse.
+    `recode` takes out again what that makes worse. Plates have it at every effort.
 
     With `layer_bits` it is guessed before the motion search too: a layer whose symbols promise to save less than that
     in all has none.
