@@ -149,7 +149,7 @@ def test_clips_have_names_without_places(tmp_path: Path) -> None:
 def test_a_run_leaves_all_its_files_and_is_continued(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = ["bench", "rd", DEMO, "--frames", "6", "--skip", "30", "--quality", "30,50", "--quality", "70", "--json"]
+    line = ["bench", "rd", DEMO, "--frames", "6", "--skip", "90", "--quality", "30,50", "--quality", "70", "--json"]
     line += ["--opponents", "x264-veryfast-zl", "--out", str(tmp_path)]
     assert call([*line, "--detector", "motion"]) == 0
     first = json.loads(capsys.readouterr().out)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline.codec.group import opens
 from pipeline.config import CodecConfig
 from pipeline.footage import CodedFootage, Footage, Roi, SourceFacts
 from pipeline.graph import CodecStage
 from pipeline.types import CELL, Frame, RoiMask
 
 H, W, COUNT = 64, 96, 9
-LEAD = 0x20  # first byte of what opens a mini-GOP
 
 
 def process(mini_gop: int, *, live: bool, effort: str, monkeypatch: pytest.MonkeyPatch) -> CodedFootage:
@@ -34,8 +34,13 @@ def process(mini_gop: int, *, live: bool, effort: str, monkeypatch: pytest.Monke
 def openings(coded: CodedFootage) -> list[tuple[int, int]]:
     """Which frames open a mini-GOP, and of how many."""
     assert [item.packet.index for item in coded.frames] == list(range(COUNT))
-    data = [item.packet.foreground for item in coded.frames]
-    return [(n, payload[1]) for n, payload in enumerate(data) if payload[:1] == bytes((LEAD,))]
+    found, place = [], 0
+    while place < COUNT:
+        size = opens(coded.frames[place].packet.foreground)
+        if size > 1:
+            found.append((place, size))
+        place += size
+    return found
 
 
 @pytest.mark.parametrize(("mini_gop", "expected"), [(16, [(1, 8)]), (4, [(1, 4), (5, 4)]), (1, [])])
