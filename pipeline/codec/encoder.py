@@ -27,32 +27,13 @@ from pipeline.codec.plate import encode_plate
 from pipeline.codec.rate import BackgroundBalance, RateControl
 from pipeline.codec.search import MotionSearch
 from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tensor, mix
+from pipeline.codec.tuning import Tuning
 from pipeline.errors import CodecError
 from pipeline.types import CELL, Frame, Layer, Packet, RoiMask, StreamInfo
 
 MINI_GOP = 16  # frames
 _ELSEWHERE = 3.0  # times the usual change, where frames in between are not expected to differ from those beside
-_STAYS = 0.3, 0.6  # of a picture: a plate of which less stays is not worth its offset, of which more is in full
 _MEASURE_EVERY = 4  # frames, of the errors that balance foreground and background: none that is refined
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """The encoder's free choices; a decoder needs none of them. Chosen on the development clips, see
-    docs/experiments.md."""
-
-    background_offset: int = -4  # quality steps from foreground to background (12 halve the quantiser step)
-    plate_offset: int = 8  # from foreground to plate: paid once a segment, used in every frame
-    passing_offset: int = 0  # the same where the picture is another one half a second later, as of a camera that turns
-    refine_offset: int = 12  # from foreground to every `refine_every`th of it from a key frame on: others live on that
-    refine_every: int = 32
-    anchor_offset: int = 6  # in place of `refine_offset` where that is a mini-GOP's anchor, finer than others anyway
-    between_offsets: tuple[int, ...] = (-6, -10, -13, -15)  # from foreground to frames between others, by depth
-    background_slack_db: float = 0.5  # how far the background may fall below the foreground before it counts more
-    thrift: float = 1.0  # of the quantiser
-    thrift_background: float = 1.3
-    new_plate_slack: float = 4.0  # times the usual threshold: a plate is dear, small drift is left to the background
-    new_plate_share: float = 0.5  # at a key frame, open a new segment when more than this share left the plate
 
 
 def choose_device(device: str) -> str:
@@ -224,8 +205,7 @@ class Encoder:
                     self._code_background(segment, scene, item, q, size),
                 )
             else:
-                offsets = self.tuning.between_offsets
-                lower = self._q(q, offsets[min(turn.depth, len(offsets)) - 1])
+                lower = self._q(q, self.tuning.of_between(turn.depth))
                 apart = groups[0].differ | groups[1].differ
                 coded = (
                     self._code_foreground(segment, states[0], item, lower),
@@ -290,7 +270,10 @@ class Encoder:
         moved = self._change.differs(item.means, before, step=step)
         scene.update(item.picture, busy=item.mask.cells, changed=moved)
         source = scene.picture()
-        q_plate = self._q(q, self._plate_offset(item, ahead, step))
+        if ahead is not None:
+            later = block_means(self._geometry.pad(ahead, self._brain.device))
+            self._stays = 1 - float(self._change.differs(later, item.means, step=step).mean())
+        q_plate = self._q(q, self.tuning.of_plate(self._stays))
         encode = partial(encode_plate, self._brain, self._geometry, source, unclean=scene.unclean, effort=self._effort)
         payload, plate = encode(q=q_plate)
         affordable = self._rate.plate_quality(q_plate, len(payload))
@@ -301,15 +284,6 @@ class Encoder:
         self._segment = _Segment(plate, means, pts_us, pts_us, KeptSource(means))
         return self._segment, payload
 
-    def _plate_offset(self, item: _Seen, ahead: Frame | None, step: float) -> int:
-        if ahead is not None:
-            later = block_means(self._geometry.pad(ahead, self._brain.device))
-            self._stays = 1 - float(self._change.differs(later, item.means, step=step).mean())
-        least, most = _STAYS
-        part = min(1.0, max(0.0, (self._stays - least) / (most - least)))
-        passing, staying = self.tuning.passing_offset, self.tuning.plate_offset
-        return round(passing + part * (staying - passing))
-
     def _reset(self, segment: _Segment, frame: Frame) -> None:
         segment.key_us, segment.kept, self._since_key = frame.pts_us, KeptSource(segment.source), -1
         for layer in (self._foreground, self._background):
@@ -317,8 +291,7 @@ class Encoder:
 
     def _refined(self, q: int, size: int) -> int:
         """The quality of an anchor's foreground."""
-        offset = self.tuning.refine_offset if size == 1 else self.tuning.anchor_offset
-        return self._q(q, offset) if self._comes(self.tuning.refine_every, size) else q
+        return self._q(q, self.tuning.of_refined(size)) if self._comes(self.tuning.refine_every, size) else q
 
     def _code_foreground(self, segment: _Segment, state: LayerState, item: _Seen, q: int) -> Coded:
         cells, effort, picture = item.mask.cells, self._effort, item.picture

@@ -1,6 +1,6 @@
 """Makes the golden codec streams: NAME.fov, and in NAME.npz what it decodes to. Run from the root of the repository
 with `python -m tests.golden.make_codec`, only when new weights are shipped: streams of old weights that are still
-shipped stay."""
+shipped stay, under other names (NAME-2)."""
 
 from __future__ import annotations
 
