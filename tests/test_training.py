@@ -267,7 +267,7 @@ def test_other_data_needs_another_folder(material: Path, tmp_path: Path) -> None
 
 def test_further_blocks_begin_without_effect(material: Path, cut: SampleSets, tmp_path: Path) -> None:
     plain, grown = (trainer(material, cut, tmp_path, depth=depth) for depth in ((3, 4), (5, 5)))
-    batch = loop.draw_batch(plain.check, "inter", plain.check.draw(np.arange(2)), torch.full((2,), 30.0))
+    batch = plain.check.batch_of("inter", plain.check.draw(np.arange(2)), torch.full((2,), 30.0))
     with torch.no_grad():
         same = [made._losses(batch)[1:] for made in (plain, grown)]
     assert torch.equal(*same)

@@ -10,7 +10,7 @@ import torch
 from pipeline.codec.model import CodecNets
 from pipeline.training.batches import CELLS, Batches, Picture, degrade
 from pipeline.training.data import CORE, CROP, Samples
-from pipeline.training.losses import draw_batch, family_losses
+from pipeline.training.losses import family_losses
 from pipeline.training.regions import random_regions
 
 CPU = torch.device("cpu")
@@ -106,7 +106,7 @@ def test_padded_positions_are_coded_as_those_without_padding(family: str) -> Non
     )
     vectors = rng.integers(-8, 8, (4, 2, CORE // 8, CORE // 8, 2)).astype(np.int8)
     batches = Batches(Samples(y, y[..., ::2, ::2], y[..., 1::2, ::2], vectors), batch=4, device=CPU, seed=3)
-    batch = draw_batch(batches, family, batches.draw(), batches.qualities(4))
+    batch = batches.next(family)
     nets = CodecNets(inter_channels=8, intra_channels=8, depth=(2, 1))
     with torch.no_grad():
         plain, padded, cut = (family_losses(nets, batch, most=most) for most in (None, 4 * 16 * 16, 40))

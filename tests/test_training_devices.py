@@ -73,7 +73,7 @@ def test_a_recorded_step_is_a_plain_one(
     monkeypatch.setattr(losses, "BASIS_SAMPLES", 8)
     config = TrainConfig(images=tmp_path, clips=tmp_path, device="cuda", batch=4, record=("intra", "inter"))
     made = Trainer(config, family, sets, folder=tmp_path, report=lambda _: None)
-    batch = loop.draw_batch(made.batches, family, made.batches.draw(), made.batches.qualities(4))
+    batch = made.batches.next(family)
     with torch.no_grad():
         plain = made._losses(batch, most=int(loop.MOST_SHARE * 4 * (CORE // 8) ** 2))
     for _ in range(2):

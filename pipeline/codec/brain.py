@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.codec.exact import full_precision
-from pipeline.codec.model import CodecNets
+from pipeline.codec.model import CodecNets, LayerInput
 from pipeline.codec.state import Cells, Window
 from pipeline.codec.tables import Counts, Tables
 from pipeline.codec.threads import shared
@@ -20,7 +20,8 @@ from pipeline.codec.threads import shared
 class Brain:
     """Nets and tables, on a device, and how they are run. None of that changes what a stream says.
 
-    `counts`, when given, collects what is coded (for fitting tables). `bf16`: the analysis in bfloat16; it writes no
+    `counts`, when given, collects what is coded (for fitting tables), and `watch` is told what the nets of each inter
+    layer are given (for training). `bf16`: the analysis in bfloat16; it writes no
     plane. `whole`: nets over whole frames in place of the window that holds all of a layer's cells. `threads`: at
     most, of torch.
     """
@@ -29,6 +30,7 @@ class Brain:
     tables: Tables
     device: torch.device
     counts: Counts | None = None
+    watch: Callable[[LayerInput], None] | None = None
     bf16: bool = False
     whole: bool = False
     threads: int = 1

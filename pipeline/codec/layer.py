@@ -25,7 +25,7 @@ from pipeline.codec.brain import Brain
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.flags import read_flags, write_flags
 from pipeline.codec.maps import read_map, write_map
-from pipeline.codec.model import LEAST_BITS, Kind, Modes, guessed_loss, loss_weight, saving
+from pipeline.codec.model import LEAST_BITS, Kind, LayerInput, Modes, guessed_loss, loss_weight, saving
 from pipeline.codec.modes import (
     AFTER,
     BEFORE,
@@ -200,6 +200,10 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
             coded = at.select(chosen)
             with brain.sharing(len(coded)):
                 tried = attempt(chosen, coded, latent[paid])
+    if brain.watch is not None and len(coded):
+        before, quality = state.symbols_at(window, coded), torch.full((len(coded),), float(job.q))
+        parts = source[chosen], pictures[chosen]
+        brain.watch(LayerInput(kind, coded, *parts, around, before, modes.select(chosen), quality))
     writer = SymbolWriter(state.tables, brain.counts)
     now = np.zeros_like(state.past.coded)
     now[window.positions] = coded.chosen[0].cpu().numpy()

@@ -6,6 +6,7 @@ for every device, a batch at a time. The importance map doubles as the loss weig
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,21 @@ class Batches:
             y = (y.float() * float(rng.uniform(0.4, 1.0))).round().to(torch.uint8)
         still = vectors.new_zeros(len(index), CORE // 8, CORE // 8, 2)
         return [Picture((y[:, t], u[:, t], v[:, t]), vectors[:, t - 1] if t else still) for t in range(y.shape[1])]
+
+    def next(self, family: str) -> Batch:
+        """What is random of a step of a family."""
+        return self.batch_of(family, self.draw(), self.qualities(self.batch))
+
+    def held(self, family: str, q: int) -> Iterator[Batch]:
+        """All samples at one quality step, with the same random regions every time."""
+        self.reseed(7)
+        quality = torch.full((self.batch,), float(q), device=self.device)
+        for chosen in np.arange(len(self) // self.batch * self.batch).reshape(-1, self.batch):
+            yield self.batch_of(family, self.draw(chosen), quality)
+
+    def batch_of(self, family: str, times: list[Picture], q: Tensor) -> Batch:
+        """Of these pictures."""
+        return self.still(times, q) if family == "intra" else self.moving(times, q)
 
     def qualities(self, count: int) -> Tensor:
         """One quality a sample, integers as float32; the ends are rarer."""

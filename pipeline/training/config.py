@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.config import validate
+from pipeline.config import DetectorConfig, validate
 
 VALIDATION_BATCH = 32
 
@@ -24,6 +24,8 @@ class TrainConfig(BaseModel):
     still_samples: int = Field(default=6000, ge=64)
     moving_samples: int = Field(default=7000, ge=8)
     validation_samples: int = Field(default=128, ge=VALIDATION_BATCH)
+    passes: int = Field(default=0, ge=0)  # over each clip, coded for the inter family to learn from; 0: from crops
+    detector: DetectorConfig = DetectorConfig(kind="motion")  # of regions in those passes
     enhancement: Literal["mgfe", "raa", "fsca", "none"] = "mgfe"
     depth: tuple[int, int] = (3, 4)  # blocks of analysis and synthesis, foreground and background
     intra_depth: tuple[int, int] = (3, 4)  # of plates
@@ -54,6 +56,8 @@ class TrainConfig(BaseModel):
     def _something_is_left(self) -> TrainConfig:
         if self.still_samples <= self.held_back:
             raise ValueError(f"still_samples {self.still_samples} must be more than held_back {self.held_back}")
+        if self.passes and self.from_weights is None:
+            raise ValueError("passes code the clips with from_weights: there are none")
         return self
 
 

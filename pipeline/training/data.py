@@ -12,9 +12,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ import torch
 
 from pipeline.codec.match import match
 from pipeline.errors import UsageError
+from pipeline.training.coded import CodedLayers, code_clips
 from pipeline.training.config import TrainConfig
 from pipeline.training.footage import U8, Clip, Material, Yuv, read_photo
 
@@ -185,6 +187,9 @@ def _still_frames(
             yield frames[int(rng.integers(len(frames)))]
 
 
+S = TypeVar("S", Samples, CodedLayers)
+
+
 class SampleSets:
     """What a run trains on and is validated on: loaded from `folder`, or cut first where it is not there yet, when
     asked for.
@@ -199,7 +204,7 @@ class SampleSets:
 
     @cached_property
     def still(self) -> Samples:
-        return self._set("still", self._cut_stills)
+        return self._set("still", self._cut_stills, Samples.load)
 
     @property
     def still_parts(self) -> tuple[Samples, Samples]:
@@ -210,17 +215,33 @@ class SampleSets:
     @cached_property
     def moving(self) -> Samples:
         config, clips = self._config, self.material.clips
-        return self._set(
-            "moving", lambda: cut_clips(clips, config.moving_samples, most=config.clip_frames, seed=config.seed)
-        )
+        cut = partial(cut_clips, clips, config.moving_samples, most=config.clip_frames, seed=config.seed)
+        return self._set("moving", cut, Samples.load)
 
     @cached_property
     def validation(self) -> Samples:
         """Moving samples that are not trained on."""
         config, clips = self._config, self.material.held_clips
-        return self._set(
-            "validation", lambda: cut_clips(clips, config.validation_samples, most=config.clip_frames, seed=config.seed)
-        )
+        cut = partial(cut_clips, clips, config.validation_samples, most=config.clip_frames, seed=config.seed)
+        return self._set("validation", cut, Samples.load)
+
+    @cached_property
+    def coded(self) -> CodedLayers:
+        """Inter layers of the clips."""
+        return self._set("coded", partial(self._code, self.material.clips), CodedLayers.load)
+
+    @cached_property
+    def coded_validation(self) -> CodedLayers:
+        """Those that are not trained on."""
+        return self._set("coded-validation", partial(self._code, self.material.held_clips), CodedLayers.load)
+
+    def _code(self, clips: Sequence[Clip]) -> CodedLayers:
+        config = self._config
+        assert config.from_weights is not None  # a configuration with passes has them
+        return code_clips(
+            clips, config.from_weights, config.passes, most=config.clip_frames, seed=config.seed,
+            detector=config.detector, report=self._report,
+        )  # fmt: skip
 
     def _cut_stills(self) -> Samples:
         config, found = self._config, self.material
@@ -232,11 +253,11 @@ class SampleSets:
         )
         return joined([cut_stills(*part, most=config.clip_frames // 2, seed=config.seed) for part in parts])
 
-    def _set(self, name: str, cut: Callable[[], Samples]) -> Samples:
+    def _set(self, name: str, cut: Callable[[], S], load: Callable[[Path], S]) -> S:
         path = self._folder / f"{name}.npz"
         if path.exists():
             self._check(name)
-            return Samples.load(path)
+            return load(path)
         self._report(f"cutting samples: {name}")
         samples = cut()
         samples.save(path)
@@ -254,9 +275,15 @@ class SampleSets:
     def _origin(self, name: str) -> list[str]:
         """Whatever decides what a set of samples is, a line each."""
         config, found = self._config, self.material
-        clips = {"still": found.clips + found.held_clips, "moving": found.clips, "validation": found.held_clips}[name]
-        count = getattr(config, f"{name}_samples")
-        lines = [f"{count} samples, seed {config.seed}, {config.clip_frames} frames a clip"]
+        clips = found.held_clips if name.endswith("validation") else found.clips
+        if name == "still":
+            clips = clips + found.held_clips
+        if name.startswith("coded"):
+            start = "" if config.from_weights is None else config.from_weights.name
+            count = f"{config.passes} passes with {start}, regions by {config.detector.kind}"
+        else:
+            count = f"{getattr(config, f'{name}_samples')} samples"
+        lines = [f"{count}, seed {config.seed}, {config.clip_frames} frames a clip"]
         lines += [f"{clip.path.name} {clip.part}" for clip in clips]
         return [*lines, f"{len(found.photos)} photos, held back {config.held_back}"] if name == "still" else lines
 

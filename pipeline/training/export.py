@@ -9,19 +9,17 @@ from pathlib import Path
 
 import torch
 
-from pipeline.codec import Encoder, weights
+from pipeline.codec import weights
 from pipeline.codec.brain import Brain
 from pipeline.codec.model import CodecNets
 from pipeline.codec.tables import Counts, Tables, fit, initial_scores, initial_tables
-from pipeline.config import DetectorConfig, MaskConfig
 from pipeline.errors import UsageError
-from pipeline.track import RoiStage
+from pipeline.training.coded import encode
 from pipeline.training.config import TrainConfig
 from pipeline.training.footage import Yuv
 from pipeline.training.losses import FAMILIES, family_parameters, family_state
 from pipeline.training.scores import fit_all
 from pipeline.training.state import State, begin_with, new_nets
-from pipeline.types import Frame
 
 # Quality and seconds between key frames of what is coded to fit tables.
 SETTINGS = ((30.0, 2.0), (45.0, 10.0), (60.0, 10.0), (75.0, 2.0))
@@ -57,22 +55,13 @@ def fit_tables(nets: CodecNets, clips: Iterable[list[Yuv]], *, start: Tables) ->
         brain = replace(Brain(nets, tables, torch.device("cpu")), counts=counts)
         for frames in kept:
             for quality, gop_s in SETTINGS:
-                _encode(brain, frames, quality, gop_s)
+                encode(brain, frames, quality=quality, gop_s=gop_s)
         tables = fit_all(tables, counts) if learn else fit(tables, counts)
     return tables
 
 
 def _untaught(tables: Tables) -> bool:
     return all((tables.scores[name].out == score.out).all() for name, score in initial_scores().items())
-
-
-def _encode(brain: Brain, frames: list[Yuv], quality: float, gop_s: float) -> None:
-    height, width = frames[0][0].shape
-    gop_us = round(gop_s * 1_000_000)
-    encoder = Encoder(width=width, height=height, quality=quality, gop_us=gop_us, brain=brain)
-    timed = [Frame(*planes, index, index * 100_000, index * 100_000) for index, planes in enumerate(frames)]
-    roi = RoiStage(DetectorConfig(kind="motion"), MaskConfig())
-    encoder.encode_all([(item.frame, item.mask) for item in roi.process(timed)])
 
 
 def export(folder: Path, config: TrainConfig, clips: Iterable[list[Yuv]], out: Path) -> bytes:

@@ -14,20 +14,19 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pipeline.codec.exact import full_precision
-from pipeline.codec.model import CodecNets
+from pipeline.codec.model import CodecNets, LayerInput
 from pipeline.training.batches import Batch, Batches
+from pipeline.training.coded import CodedBatches
 from pipeline.training.config import VALIDATION_BATCH, TrainConfig
 from pipeline.training.curve import QUALITIES, Curve, Gain, Point, Row
 from pipeline.training.data import CORE, SampleSets
 from pipeline.training.guard import Guard
 from pipeline.training.losses import (
     compile_blocks,
-    draw_batch,
     family_losses,
     family_parameters,
     keep_within_stream,
@@ -53,9 +52,7 @@ class Trainer:
         keep_within_stream(self.nets, family)
         if config.compile:
             compile_blocks(self.nets)
-        training, check = samples.still_parts if family == "intra" else (samples.moving, samples.validation)
-        self.batches = Batches(training, batch=config.batch, device=self.device, seed=config.seed)
-        self.check = Batches(check, batch=VALIDATION_BATCH, device=self.device, seed=0)
+        self.batches, self.check = self._batches(samples)
         self.parameters = family_parameters(self.nets, family)
         self.average = [p.detach().clone() for p in self.parameters]
         # Fused, for it can leave out a step without the host knowing.
@@ -78,6 +75,18 @@ class Trainer:
         if not self._path.exists():  # else its bases are in the state
             set_bases(nets, samples.still, samples.moving)
         return nets
+
+    def _batches(self, samples: SampleSets) -> tuple[Batches | CodedBatches, Batches | CodedBatches]:
+        """To train on, and held back."""
+        config, device = self.config, self.device
+        if self.family == "inter" and config.passes:
+            made, kept = samples.coded, samples.coded_validation
+            return CodedBatches(made, device=device, seed=config.seed), CodedBatches(kept, device=device, seed=0)
+        training, check = samples.still_parts if self.family == "intra" else (samples.moving, samples.validation)
+        return (
+            Batches(training, batch=config.batch, device=device, seed=config.seed),
+            Batches(check, batch=VALIDATION_BATCH, device=device, seed=0),
+        )
 
     def run(self) -> None:
         """Until the configured steps or minutes are over. Ctrl-C ends it after the step, saved."""
@@ -109,8 +118,7 @@ class Trainer:
         torch.manual_seed(self.config.seed + self.step)  # so that a run that was stopped ends as one that was not
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
-        times, quality = self.batches.draw(), self.batches.qualities(self.config.batch)
-        losses = self._with_gradients(draw_batch(self.batches, self.family, times, quality))
+        losses = self._with_gradients(self.batches.next(self.family))
         self._norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         sound = self.guard.sound(self.step, losses[0], self._norm)
         self.optimiser.found_inf = (~sound).float()  # type: ignore[attr-defined]
@@ -121,10 +129,11 @@ class Trainer:
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
         self.step += 1
 
-    def _with_gradients(self, batch: Batch) -> Tensor:
+    def _with_gradients(self, batch: Batch | LayerInput) -> Tensor:
         """(3,) losses of a batch, whose gradients the parameters then have."""
         config = self.config
-        if self.family not in config.record or config.compile or self.device.type != "cuda":
+        record = self.family in config.record and not config.compile and self.device.type == "cuda"
+        if isinstance(batch, LayerInput) or not record:
             self.optimiser.zero_grad(set_to_none=True)
             losses = self._losses(batch)
             losses[0].backward()  # type: ignore[no-untyped-call]
@@ -134,7 +143,7 @@ class Trainer:
             self._recordings[batch.kind] = Recording(partial(self._losses, most=most), self.parameters, batch)
         return self._recordings[batch.kind].play(batch)
 
-    def _losses(self, batch: Batch, *, most: int | None = None) -> Tensor:
+    def _losses(self, batch: Batch | LayerInput, *, most: int | None = None) -> Tensor:
         # Autocast drops its copies of the weights where the outermost context ends: that must be within the step.
         with full_precision(self.device), torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16):
             return family_losses(self.nets, batch, most=most)
@@ -170,19 +179,12 @@ class Trainer:
     def _points(self, parameters: Sequence[Tensor]) -> list[Point]:
         """These parameters on the held-back samples, at QUALITIES, in full precision."""
         with self._using(parameters), torch.no_grad(), full_precision(self.device):
-            return [self._point(float(q)) for q in QUALITIES]
+            return [self._point(q) for q in QUALITIES]
 
-    def _point(self, q: float) -> Point:
-        """One quality, with the same random regions every time."""
-        self.check.reseed(7)
+    def _point(self, q: int) -> Point:
+        """At one quality step."""
         torch.manual_seed(7)
-        quality = torch.full((VALIDATION_BATCH,), q, device=self.device)
-        found = [
-            family_losses(self.nets, draw_batch(self.check, self.family, self.check.draw(chosen), quality))
-            for chosen in np.arange(len(self.check) // VALIDATION_BATCH * VALIDATION_BATCH).reshape(
-                -1, VALIDATION_BATCH
-            )
-        ]
+        found = [family_losses(self.nets, batch) for batch in self.check.held(self.family, q)]
         return Point(*torch.stack(found).mean(0).tolist())
 
     @contextmanager

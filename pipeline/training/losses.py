@@ -18,7 +18,6 @@ from pipeline.training.batches import (
     Last,
     Moving,
     MovingBatch,
-    Picture,
     Planes,
     StillBatch,
     core,
@@ -132,14 +131,12 @@ def everywhere(count: int, device: torch.device, *, padded: bool) -> Positions:
     return Positions(chosen)
 
 
-def draw_batch(batches: Batches, family: str, times: list[Picture], q: Tensor) -> Batch:
-    """What is random of a step of a family."""
-    return batches.still(times, q) if family == "intra" else batches.moving(times, q)
-
-
-def family_losses(nets: CodecNets, batch: Batch, *, most: int | None = None) -> Tensor:
+def family_losses(nets: CodecNets, batch: Batch | LayerInput, *, most: int | None = None) -> Tensor:
     """(3,): loss, bits and squared error a position of one batch of a family, means over its time steps. With `most`
-    nothing depends on data: so many positions a time step at most, see `moving_input`."""
+    nothing depends on data: so many positions a time step at most, see `moving_input`. A layer is trained as it is
+    coded."""
+    if isinstance(batch, LayerInput):
+        return torch.stack(layer_cost(batch, train_layer(nets, batch, projected=PROJECTED[batch.kind])))
     at = everywhere(len(batch.q), batch.q.device, padded=most is not None)
     if isinstance(batch, StillBatch):
         x = still_input(batch.now, at=at, importance=batch.importance, q=batch.q)
