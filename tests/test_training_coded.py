@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pipeline.codec import weights
+from pipeline.codec.blocks import to_planes
 from pipeline.codec.model import LayerInput, train_layer
 from pipeline.config import DetectorConfig
 from pipeline.errors import ConfigError, UsageError
@@ -66,6 +67,21 @@ def test_a_layer_is_kept_as_it_was(watched: list[LayerInput]) -> None:
     assert all(torch.equal(getattr(back.modes, f.name), getattr(x.modes, f.name)) for f in fields(x.modes))
     chosen = x.importance[0][x.at.chosen[0]]
     assert torch.allclose(back.importance[0][x.at.chosen[0]], chosen, atol=1e-3)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_layer_in_the_mirror(watched: list[LayerInput], axis: int) -> None:
+    x = max(watched, key=lambda x: len(x.at))
+    layer = CodedLayer.of(x)
+    back = layer.mirrored(axis)
+    assert same(back.mirrored(axis), layer)
+    assert np.array_equal(back.modes[:, 2 - axis].sum(), layer.modes[:, 2 - axis].sum())
+    assert back.modes[:, 1 + axis].sum() == -layer.modes[:, 1 + axis].sum()
+    one, other = together([layer], CPU), together([back], CPU)
+    for picture in ("blocks", "prediction"):
+        shown = to_planes(one.at.spread(getattr(one, picture))), to_planes(other.at.spread(getattr(other, picture)))
+        for plane, turned in zip(*shown, strict=True):
+            assert torch.equal(plane.flip(1 + axis), turned)
 
 
 def test_layers_side_by_side_are_those_alone(watched: list[LayerInput]) -> None:

@@ -76,6 +76,35 @@ class CodedLayer:
     def __len__(self) -> int:
         return len(self.blocks)
 
+    def mirrored(self, axis: int) -> CodedLayer:
+        """Upside down (0) or left to right (1). The symbols before stay: only their magnitudes are looked at, and
+        principal components are nearly even or odd."""
+        number = np.full(self.chosen.shape, -1)
+        number[self.chosen] = np.arange(len(self))
+        order = np.flip(number, axis)
+        order = order[order >= 0]
+        modes = self.modes[order]
+        modes[:, 1 + axis] *= -1
+        return replace(
+            self,
+            chosen=np.flip(self.chosen, axis),
+            importance=np.flip(self.importance, axis),
+            blocks=_mirrored(self.blocks[order], axis),
+            prediction=_mirrored(self.prediction[order], axis),
+            before=self.before[order],
+            modes=modes,
+        )
+
+
+def _mirrored(blocks: U8, axis: int) -> U8:
+    """Blocks (N,96), each by itself."""
+    parts, start = [], 0
+    for size in (8, 4, 4):
+        part = blocks[:, start : start + size**2].reshape(-1, size, size)
+        parts.append(np.flip(part, 1 + axis).reshape(-1, size**2))
+        start += size**2
+    return np.concatenate(parts, axis=1)
+
 
 @dataclass(frozen=True, slots=True)
 class CodedLayers:
@@ -209,12 +238,15 @@ class CodedBatches:
         self.rng = np.random.default_rng(seed)
 
     def next(self, _family: str) -> LayerInput:
-        """Some layers of one kind at random."""
+        """Some layers of one kind at random, mirrored at random."""
         kinds = list(self._layers)
         kind = kinds[int(len(kinds) > 1 and self.rng.random() > _FOREGROUND_SHARE)]
         chosen: list[CodedLayer] = []
         while sum(map(len, chosen)) < _POSITIONS and len(chosen) < _LAYERS:
-            chosen.append(self._layers[kind][int(self.rng.choice(len(self._chances[kind]), p=self._chances[kind]))])
+            layer = self._layers[kind][int(self.rng.choice(len(self._chances[kind]), p=self._chances[kind]))]
+            for axis in (0, 1):
+                layer = layer.mirrored(axis) if self.rng.random() < 0.5 else layer
+            chosen.append(layer)
         return together(chosen, self._device)
 
     def held(self, _family: str, q: int) -> Iterator[LayerInput]:
@@ -239,7 +271,7 @@ def together(layers: Sequence[CodedLayer], device: torch.device) -> LayerInput:
     importance = torch.ones(len(layers), rows, cols, 1)
     for number, layer in enumerate(layers):
         part = number, slice(layer.chosen.shape[0]), slice(layer.chosen.shape[1])
-        chosen[part] = torch.from_numpy(layer.chosen)
+        chosen[part] = torch.from_numpy(layer.chosen.copy())
         importance[part] = torch.from_numpy(layer.importance.astype(np.float32))[..., None]
     blocks, prediction, before, modes = (
         torch.from_numpy(np.concatenate([getattr(layer, name) for layer in layers])).to(device) for name in _BY_POSITION
