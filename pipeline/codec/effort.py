@@ -13,8 +13,7 @@ from pipeline.codec.tables import TAKEN
 @dataclass(frozen=True, slots=True)
 class Effort:
     """`recode`: positions that did not pay are taken out and the layer is coded again; else it is guessed beforehand
-    which will pay. `project`: what the synthesis would miss is partly given back to the latents; at coarse steps only
-    `recode` takes out again what that makes worse. Plates have it at every effort.
+    which will pay.
 
     With `layer_bits` it is guessed before the motion search too: a layer whose symbols promise to save less than that
     in all has none.
@@ -29,7 +28,6 @@ class Effort:
 
     name: str
     recode: bool = True
-    project: bool = True
     layer_bits: float = 0.0
     lively_bits: float = 0.0
     refine: bool = True
@@ -44,11 +42,10 @@ EFFORTS = {
     effort.name: effort
     for effort in (
         BEST,
-        Effort("balanced", recode=False, project=False, lively_bits=3.0, refine=False),
+        Effort("balanced", recode=False, lively_bits=3.0, refine=False),
         Effort(
             "fast",
             recode=False,
-            project=False,
             layer_bits=64.0,
             lively_bits=20.0,
             refine=False,

@@ -8,8 +8,6 @@ rest     one entropy-coded stream: the map of cells never yet seen empty, then t
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -52,7 +50,6 @@ def encode_plate(
     importance = importance_of(job, Window.around(cells), brain.device)
     with brain.sharing(len(at)):
         source = blocks_at(picture, at)
-        effort = replace(effort, project=True)  # plates' nets have learned to count on it
         latent = latents(brain, "plate", at, source, grey, importance, q, effort=effort)
         coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), q, job.thrift)
     writer.add(coded.rows, coded.coded)

@@ -81,7 +81,7 @@ def latents(
     bf16 = brain.bf16 or (effort.half and len(at) >= _MANY and quick_bf16(brain.device))
     with torch.autocast(brain.device.type, torch.bfloat16, enabled=bf16):
         latent = nets.analysis_of(kind)(source - prediction, prediction, importance, quality, at)
-    if PROJECTED[kind] and effort.project:
+    if PROJECTED[kind]:
         latent = given_back(PROJECTED[kind], synthesis, latent, source, prediction, quality, at)
     return latent
 
