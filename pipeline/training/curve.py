@@ -101,14 +101,18 @@ def _line(row: Row) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What training changed, on the same held-back samples before and after, at each of QUALITIES."""
+    """What training changed, on the same held-back samples before and after, at each of QUALITIES. Where every quality
+    has samples of its own (`apart`) there are no curves of rate and distortion to compare."""
 
     before: Sequence[Point]
     after: Sequence[Point]
+    apart: bool = False
 
     @property
     def bits_percent(self) -> float | None:
-        """Bits at equal PSNR, mean over the range of PSNR that both reach; None where they share none."""
+        """Bits at equal PSNR, mean over the range of PSNR that both reach; None where there is no such range."""
+        if self.apart:
+            return None
         (x0, y0), (x1, y1) = (_by_psnr(points) for points in (self.before, self.after))
         low, high = max(x0[0], x1[0]), min(x0[-1], x1[-1])
         if low >= high:
@@ -130,7 +134,7 @@ class Gain:
             for q, old, new in zip(QUALITIES, self.before, self.after, strict=True)
         ]
         bits = "no PSNR in common" if self.bits_percent is None else f"bits at equal PSNR {self.bits_percent:+.1f} %"
-        return [*found, f"in all: {bits}, loss {self.loss_percent:+.1f} %"]
+        return [*found, f"in all: {'' if self.apart else bits + ', '}loss {self.loss_percent:+.1f} %"]
 
     def as_json(self) -> dict[str, object]:
         def shown(points: Sequence[Point]) -> list[dict[str, float]]:

@@ -212,7 +212,8 @@ class Trainer:
         if self.config.from_weights is None or not (trained or not gains.exists()):
             return
         before = family_parameters(begin_with(self.config.from_weights, self.config), self.family)
-        gain = Gain(self._points(before), self._points(self.average))
+        apart = isinstance(self.check, CodedBatches)
+        gain = Gain(self._points(before), self._points(self.average), apart)
         found = {"family": self.family, "step": self.step, "from_weights": self.config.from_weights.name}
         gains.write_text(json.dumps(found | gain.as_json(), indent=1))
         for line in (f"{self.family}: on held-back frames, before and after", *gain.lines()):
