@@ -43,7 +43,7 @@ def test_what_was_fitted_takes_fewer_bits(clip: Path) -> None:
     def bits(tables: export.Tables) -> float:
         counts = Counts()
         brain = export.replace(export.Brain(nets, tables, torch.device("cpu")), counts=counts)
-        export._encode(brain, frames, 45.0, 10.0)
+        export.encode(brain, frames, quality=45.0, gop_s=10.0)
         return sum(
             n * float(tables.costs(torch.tensor([row]).numpy(), torch.tensor([symbol]).numpy())[0])
             for row, seen in counts.rows.items()
