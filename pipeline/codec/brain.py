@@ -21,9 +21,8 @@ class Brain:
     """Nets and tables, on a device, and how they are run. None of that changes what a stream says.
 
     `counts`, when given, collects what is coded (for fitting tables), and `watch` is told what the nets of each inter
-    layer are given (for training). `bf16`: the analysis in bfloat16; it writes no
-    plane. `whole`: nets over whole frames in place of the window that holds all of a layer's cells. `threads`: at
-    most, of torch.
+    layer are given (for training). `bf16`: the analysis in bfloat16; it writes no plane. `whole`: nets over whole
+    frames in place of the window that holds all of a layer's cells. `threads`: at most, of torch.
     """
 
     nets: CodecNets

@@ -201,7 +201,7 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
             with brain.sharing(len(coded)):
                 tried = attempt(chosen, coded, latent[paid])
     if brain.watch is not None and len(coded):
-        before, quality = state.symbols_at(window, coded), torch.full((len(coded),), float(job.q))
+        before, quality = state.symbols_at(window, coded), torch.full((len(coded),), float(job.q), device=brain.device)
         parts = source[chosen], pictures[chosen]
         brain.watch(LayerInput(kind, coded, *parts, around, before, modes.select(chosen), quality))
     writer = SymbolWriter(state.tables, brain.counts)
