@@ -20,7 +20,7 @@ from pipeline.training.config import load_train
 from pipeline.training.data import SampleSets
 from pipeline.training.footage import Clip, read_clip
 from pipeline.training.run import train
-from tests.training_material import texture, write_clip, write_material
+from tests.training_material import write_clip, write_material
 
 CPU = torch.device("cpu")
 OWN = weights.available()[weights.newest()]
@@ -159,15 +159,7 @@ def test_passes_need_weights(material: Path) -> None:
 
 
 def test_a_clip_in_which_nothing_happens_is_refused(tmp_path: Path) -> None:
-    import av
-
-    path, luma = tmp_path / "still.mkv", texture(192, 224, 1)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 224, 192, "yuv420p"
-        picture = np.concatenate((luma, np.full((96, 224), 128, np.uint8)))
-        for _ in range(8):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="yuv420p")))
-        container.mux(stream.encode())
+    path = tmp_path / "still.mkv"
+    write_clip(path, frames=8, step=0)
     with pytest.raises(UsageError, match="nothing in them was worth coding"):
         code_clips([Clip(path)], OWN, 1, most=8, seed=1, detector=MOTION, report=lambda _: None)

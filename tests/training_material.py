@@ -36,16 +36,18 @@ def texture(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
     return cv2.normalize(picture, None, 20, 230, cv2.NORM_MINMAX).astype(np.uint8)
 
 
-def write_clip(path: Path, *, frames: int = 25, seed: int = 0, width: int = WIDTH, height: int = HEIGHT) -> None:
-    """A texture that slides over another, 10 frames a second, without loss."""
-    still, moving = texture(height, width, seed), texture(height // 2, width + 2 * frames, seed + 1)
+def write_clip(
+    path: Path, *, frames: int = 25, seed: int = 0, width: int = WIDTH, height: int = HEIGHT, step: int = 2
+) -> None:
+    """A texture that slides over another, `step` pixels a frame, 10 frames a second, without loss."""
+    still, moving = texture(height, width, seed), texture(height // 2, width + step * frames, seed + 1)
     chroma = np.full((height // 2, width), 128, np.uint8)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=10)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for time in range(frames):
             luma = still.copy()
-            luma[: height // 2] = moving[:, 2 * time : 2 * time + width]
+            luma[: height // 2] = moving[:, step * time : step * time + width]
             picture = av.VideoFrame.from_ndarray(np.concatenate((luma, chroma)), format="yuv420p")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())

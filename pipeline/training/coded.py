@@ -4,28 +4,25 @@ decoded, from mini-GOPs, at the positions that were worth symbols. What crops of
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from pipeline.codec import Encoder, weights
-from pipeline.codec.blocks import Positions
+from pipeline.codec.blocks import Positions, to_blocks, to_planes
 from pipeline.codec.brain import Brain
 from pipeline.codec.model import Kind, LayerInput, Modes
 from pipeline.config import DetectorConfig, MaskConfig
 from pipeline.errors import UsageError
-from pipeline.training.footage import Clip, Yuv
-from pipeline.types import CELL, Frame, Packet
+from pipeline.training.footage import U8, Clip, Yuv, halved
+from pipeline.training.processes import on_all_cores
+from pipeline.types import Frame, Packet
 
 _GOP_S = 10.0
 _FRAME_US = 100_000
@@ -38,7 +35,6 @@ _COMMON = 400  # positions, beyond which a layer is drawn no more often
 _FOREGROUND_SHARE = 0.65  # of batches
 _NEAR, _CHECKED = 6, 64  # quality steps around one that is validated, and layers that are, at most
 
-U8 = npt.NDArray[np.uint8]
 Report = Callable[[str], None]
 
 
@@ -98,12 +94,8 @@ class CodedLayer:
 
 def _mirrored(blocks: U8, axis: int) -> U8:
     """Blocks (N,96), each by itself."""
-    parts, start = [], 0
-    for size in (8, 4, 4):
-        part = blocks[:, start : start + size**2].reshape(-1, size, size)
-        parts.append(np.flip(part, 1 + axis).reshape(-1, size**2))
-        start += size**2
-    return np.concatenate(parts, axis=1)
+    y, u, v = (plane.flip(1 + axis) for plane in to_planes(torch.from_numpy(blocks)[:, None, None]))
+    return cast(U8, to_blocks(y, u, v)[:, 0, 0].numpy().astype(np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,15 +161,11 @@ def code_clips(
     each time at another quality, and at random mirrored, backwards, halved, with frames left out. Raises SourceError,
     CodecError; UsageError where nothing was worth coding."""
     jobs = [(clip, number) for clip in clips for number in range(passes)]
-    workers = min(len(jobs), len(os.sched_getaffinity(0)))
-    # Spawned: a fork would inherit torch's threads as locks that nobody holds.
-    context = multiprocessing.get_context("spawn")
     work = partial(_coded, file=file, passes=passes, most=most, seed=seed, detector=detector)
     found: list[CodedLayer] = []
-    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for (clip, number), layers in zip(jobs, pool.map(work, jobs), strict=True):
-            report(f"{clip.path.name}, {number + 1} of {passes}: {sum(map(len, layers))} positions")
-            found += layers
+    for (clip, number), layers in zip(jobs, on_all_cores(work, jobs), strict=True):
+        report(f"{clip.path.name}, {number + 1} of {passes}: {sum(map(len, layers))} positions")
+        found += layers
     if not found:
         raise UsageError(f"{', '.join(clip.path.name for clip in clips)}: nothing in them was worth coding")
     return CodedLayers(tuple(found))
@@ -207,19 +195,8 @@ def _varied(frames: Sequence[Yuv], rng: np.random.Generator) -> list[Yuv]:
     if rng.random() < 0.5:
         frames = [cast(Yuv, tuple(np.ascontiguousarray(plane[:, ::-1]) for plane in frame)) for frame in frames]
     if min(frames[0][0].shape) >= 2 * _LEAST_ROWS and rng.random() < 0.6:
-        frames = [_halved(frame) for frame in frames]
+        frames = [halved(frame) for frame in frames]
     return list(frames)
-
-
-def _halved(frame: Yuv) -> Yuv:
-    """Half as many rows and columns, cut to whole cells."""
-    rows, cols = (size // 2 // CELL * CELL for size in frame[0].shape)
-    sizes = (rows, cols), (rows // 2, cols // 2), (rows // 2, cols // 2)
-    y, u, v = (
-        cv2.resize(plane[: 2 * r, : 2 * c], (c, r), interpolation=cv2.INTER_AREA)
-        for plane, (r, c) in zip(frame, sizes, strict=True)
-    )
-    return cast(Yuv, (y, u, v))
 
 
 class CodedBatches:

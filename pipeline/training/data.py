@@ -7,10 +7,7 @@ sample is one crop. All are 8-bit 4:2:0.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
@@ -19,13 +16,13 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from pipeline.codec.match import match
 from pipeline.errors import UsageError
 from pipeline.training.coded import CodedLayers, code_clips
 from pipeline.training.config import TrainConfig
 from pipeline.training.footage import U8, Clip, Material, Yuv, read_photo
+from pipeline.training.processes import on_all_cores
 
 TIMES = 5  # frames of a moving sample
 CORE = 128
@@ -85,13 +82,9 @@ def joined(parts: Sequence[Samples]) -> Samples:
 def _vectors(luma: U8) -> npt.NDArray[np.int8]:
     """Block vectors between the frames of each sample (N,T,CROP,CROP), by the search of the encoder, on all cores."""
     parts = [luma[first : first + _PART] for first in range(0, len(luma), _PART)]
-    workers = min(len(parts), len(os.sched_getaffinity(0)))
-    if luma.shape[1] == 1 or workers < 2:
+    if luma.shape[1] == 1:
         return np.concatenate([_vectors_of(part) for part in parts])
-    # Spawned: a fork would inherit torch's threads as locks that nobody holds.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        return np.concatenate(list(pool.map(_vectors_of, parts)))
+    return np.concatenate(list(on_all_cores(_vectors_of, parts)))
 
 
 def _vectors_of(luma: U8) -> npt.NDArray[np.int8]:

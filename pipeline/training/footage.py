@@ -35,7 +35,7 @@ def read_clip(path: Path, *, most: int = 400) -> list[Yuv]:
     """The first frames of a clip, cut to whole cells, large ones halved. Raises SourceError."""
     exact = importlib.util.find_spec("av") is not None
     frames = _decoded(path, most) if exact else islice(_decoded_by_opencv(path), most)
-    return [_whole_cells(frame) for frame in frames]
+    return [_whole_cells((frame.y, frame.u, frame.v)) for frame in frames]
 
 
 def _decoded(path: Path, most: int) -> Iterator[Frame]:
@@ -85,16 +85,27 @@ def _from_bgr(bgr: U8, luma: U8 | None) -> Frame:
         frame = Frame(np.ascontiguousarray(luma[:h]), frame.u, frame.v, index=0, pts_us=0, wall_us=0)
     if h < HALVE_FROM:
         return frame
+    return Frame(*_halved((frame.y, frame.u, frame.v)), index=0, pts_us=0, wall_us=0)
+
+
+def _halved(planes: Yuv) -> Yuv:
+    h, w = planes[0].shape
     sizes = (w // 2, h // 2), (-(-(w // 2) // 2), -(-(h // 2) // 2))
-    planes = zip((frame.y, frame.u, frame.v), (sizes[0], sizes[1], sizes[1]), strict=True)
-    y, u, v = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane, size in planes)
-    return Frame(y, u, v, index=0, pts_us=0, wall_us=0)
+    pairs = zip(planes, (sizes[0], sizes[1], sizes[1]), strict=True)
+    y, u, v = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane, size in pairs)
+    return y, u, v
 
 
-def _whole_cells(frame: Frame) -> Yuv:
-    h, w = frame.height // CELL * CELL, frame.width // CELL * CELL
+def _whole_cells(planes: Yuv) -> Yuv:
+    y, u, v = planes
+    h, w = y.shape[0] // CELL * CELL, y.shape[1] // CELL * CELL
     half = slice(h // 2), slice(w // 2)
-    return frame.y[:h, :w].copy(), frame.u[half].copy(), frame.v[half].copy()
+    return y[:h, :w].copy(), u[half].copy(), v[half].copy()
+
+
+def halved(planes: Yuv) -> Yuv:
+    """Half as many rows and columns, cut to whole cells."""
+    return _whole_cells(_halved(planes))
 
 
 def read_photo(path: Path) -> Yuv:
@@ -102,7 +113,8 @@ def read_photo(path: Path) -> Yuv:
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
         raise SourceError(f"{path}: not an image")
-    return _whole_cells(frame_from_rgb(np.ascontiguousarray(bgr[..., ::-1]), 0, 0, 0, matrix=BT601, full_range=True))
+    frame = frame_from_rgb(np.ascontiguousarray(bgr[..., ::-1]), 0, 0, 0, matrix=BT601, full_range=True)
+    return _whole_cells((frame.y, frame.u, frame.v))
 
 
 @dataclass(frozen=True, slots=True)
