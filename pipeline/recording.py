@@ -61,7 +61,9 @@ class FileSink(FrameSink):
         if opened:
             raise UsageError("the source began anew, and a stream file holds one stream")
         self._file = path.open("wb")
-        self._writer = StreamWriter(info, uuid.uuid4().bytes, foreground=self._file, background=self._file)
+        self._writer = StreamWriter(
+            info, uuid.uuid4().bytes, foreground=self._file, background=self._file, whole_gops=True
+        )
         opened.append(info)
 
     def append(self, frame: CodedFrame) -> None:

@@ -71,7 +71,10 @@ class Weights:
         for size, offset in zip(self.arrays["tables.sizes"], self.arrays["tables.offsets"].tolist(), strict=True):
             self.tables.append((values[start : start + size], offset))
             start += size
-        self.tables.append(([0, 32768, 49152, 65535, 65536], 0))  # of sides
+        bit, quality = [0, 32768, 65535, 65536], [768] * 6 + [2048, 4096, 40000, 4096, 2048] + [768] * 6 + [4032]
+        self.tables += [([0, 32768, 49152, 65535, 65536], 0), (bit, 0), (bit, 0), ([0, *accumulate(quality)], -8)]
+        for share in (60000, 45000, 36000, 26000, 14000, 56000, 22000, 12000, 7000, 3500):
+            self.tables.append(([0, 65535 - share, 65535, 65536], 0))
 
     def integers(self, name: str, x: np.ndarray, shift: int, ceiling: int) -> np.ndarray:
         """A linear layer of the index net."""
@@ -111,6 +114,15 @@ class Rans:
         self._fill()
         return value
 
+    def section(self, tables: list[tuple[list[int], int]]) -> None:
+        """Others code what follows."""
+        self.tables, self.seen = tables, {}
+
+    def bit(self, row: int) -> int:
+        value = self.symbol(row)
+        assert value in (0, 1)
+        return value
+
     def symbol(self, row: int) -> int:
         counts, offset = self.tables[row]
         low = self.x & 65535
@@ -140,34 +152,14 @@ def neighbours(grid: np.ndarray, offsets: tuple[tuple[int, int], ...]) -> np.nda
     return np.stack([wide[2 + a : 2 + a + rows, 2 + b : 2 + b + cols] for a, b in offsets], 2)
 
 
-def order(size: int) -> list[tuple[int, int, int | None]]:
-    """In which order a mini-GOP's frames are coded: which one, and those before and after it, from 0."""
+def order(size: int) -> list[tuple[int, int, int | None, int]]:
+    """In which order a mini-GOP's frames are coded: which one, those before and after it, from 0, and how deep."""
 
-    def between(a: int, b: int) -> list[tuple[int, int, int | None]]:
+    def between(a: int, b: int, depth: int) -> list[tuple[int, int, int | None, int]]:
         m = (a + b) // 2
-        return [(m, a, b), *between(a, m), *between(m, b)] if b - a > 1 else []
+        return [(m, a, b, depth), *between(a, m, depth + 1), *between(m, b, depth + 1)] if b - a > 1 else []
 
-    return [(size - 1, -1, None), *between(-1, size - 1)]
-
-
-def parts_of(data: bytes, count: int) -> list[bytes]:
-    """So many byte strings, each behind a varint of its length."""
-    parts, at = [], 0
-    for _ in range(count):
-        length = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            length |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-        assert byte or shift == 7, "not in its shortest form"
-        assert at + length <= len(data)
-        parts.append(data[at : at + length])
-        at += length
-    assert at == len(data)
-    return parts
+    return [(size - 1, -1, None, 0), *between(-1, size - 1, 1)]
 
 
 @dataclass
@@ -210,6 +202,7 @@ class Layer:
         self.reach = 1
         self.began = np.zeros((*self.shape, 2), int)  # the motion with which a frame between two others begins
         self.size, self.place = 0, -1  # of the mini-GOP under way, and in it
+        self.depth, self.qualities = 0, dict[int, int]()  # of all mini-GOPs' frames so deep the last one's
         self.shown = self.done()
 
     def done(self) -> Done:
@@ -219,30 +212,35 @@ class Layer:
         return Done([p.copy() for p in self.plane], copy(self.before), self.reach, motion)
 
     def packet(self, payload: bytes) -> int:
-        """One packet's payload: the frames that it carries, of which `shown` is the packet's own or has come before.
-        Returns the sum of their checksums."""
+        """One packet's payload; what it opens is decoded at once, `shown` is the packet's own frame. Returns the sum of
+        the checksums."""
         self.place += 1
-        if self.place >= self.size:
-            self.place, self.size = 0, 1
-            if payload and payload[0] & 32:
-                assert payload[0] == 32
-                self.size = payload[1]
-                assert 2 <= self.size <= 16
-                payload = payload[2:]
-                assert payload, "what opens a mini-GOP carries something"
-            self.left, self.found = order(self.size), {-1: self.done()}
-        count = 0 if self.place in self.found else 1 + [k for k, _, _ in self.left].index(self.place)
-        bodies = [payload] if count == 1 else parts_of(payload, count) if payload else [b""] * count
-        total = 0
-        for body in bodies:
-            turn, before, after = self.left.pop(0)
+        if self.place < self.size:
+            assert not payload
+            self.shown = self.found[self.place]
+            return 0
+        self.place, self.size, total = 0, 1, 0
+        turns, has = order(1), [0]
+        if payload:
+            assert payload[0] < 128
+            self.size = 1 + payload[0] % 16
+            turns, has = order(self.size), [1]
+            rans = Rans(self.w.tables, payload[1:], payload[0] >> 4)
+            if self.size > 1:
+                has = [rans.bit(960 + 5 * self.number + depth) for *_, depth in turns]
+                assert any(has)
+        self.found = {-1: self.done()}
+        for (turn, before, after, depth), there in zip(turns, has, strict=True):
             layer = self
             if after is None:
                 self.before, self.reach = self.done().past(self.size), self.size
             else:
                 layer = self.between(self.found[before], self.found[after], turn - before, after - turn)
-            total += layer.frame(body)
+            layer.depth = depth
+            total += layer.frame(rans if there else None)
             self.found[turn] = layer.done()
+        if payload:
+            rans.finish()
         self.shown = self.found[self.place]
         return total % 65536
 
@@ -278,11 +276,11 @@ class Layer:
         pairs = [(self._of_sides(*p, v, 1), self._of_sides(*p, v, 2)) for p in inner]
         return sum(int(np.square(a[:64] - b[:64]).sum()) for a, b in pairs)
 
-    def frame(self, body: bytes) -> int:
-        """One frame; returns the checksum of what it holds."""
+    def frame(self, rans: Rans | None) -> int:
+        """One frame, which has a body to be read, or none; returns the checksum of what it holds."""
         total = 0
-        if body:
-            total = self.decode(body)
+        if rans:
+            total = self.decode(rans)
         else:
             self.skip()
         if self.kind == "foreground":
@@ -310,34 +308,56 @@ class Layer:
         self.before.then(nothing.cells, nothing.mode, nothing.vector, nothing.flags, nothing.symbols)
         self.age += 1
 
-    def decode(self, payload: bytes) -> int:
-        """What is coded of one frame; returns the checksum of what it holds."""
-        flags, q = payload[0], payload[1]
-        rans = Rans(self.tables, payload[4 if self.kind == "plate" else 2 :], flags >> 1 & 7)
-        side = Side(self.w.arrays, rans, self.number, q, self.age, self.before)
-        if self.kind == "plate":
-            marked, told = side.map(), np.zeros(self.shape, int)
-            cells, mode = np.ones(self.shape, bool), np.zeros(self.shape, int)
-            vector = np.zeros((*self.shape, 4, 2), int)
-            flags_now = cells.repeat(2, 0).repeat(2, 1)
-            check = payload[:2] + np.packbits(marked).tobytes()
-        else:
-            cells = self.before.cells if flags & 16 else side.map()
-            mode, vector = np.where(cells, 0, -1), np.zeros((*self.shape, 4, 2), int)
-            told = np.zeros(self.shape, int)
-            if not flags & 1:
-                mode = side.modes(cells)
-                if self.sides:
-                    told = side.sides(mode)
-                vector = side.vectors(mode)
-            flags_now = side.flags(cells, mode, vector)
-            check = payload[:2] + np.packbits(cells).tobytes()
-            check += mode[cells].astype("<i2").tobytes() + vector[cells].astype("<i2").tobytes()
-            if self.sides:
-                check += told[cells].astype("<i2").tobytes()
-            check += np.packbits(flags_now[cells.repeat(2, 0).repeat(2, 1)]).tobytes()
-        symbols = self._symbols(rans, flags_now, mode, vector, q)
+    def plate_from(self, payload: bytes) -> int:
+        """Decode a plate; returns its checksum."""
+        assert not payload[0] & ~14
+        rans, q = Rans(self.w.tables, payload[4:], payload[0] >> 1), payload[1]
+        marked = Side(self.w.arrays, rans, 0, q, 0, self.before).map()
+        cells, mode = np.ones(self.shape, bool), np.zeros(self.shape, int)
+        found = self._finish(
+            rans, payload[:2] + np.packbits(marked).tobytes(), cells, mode, np.zeros((*self.shape, 4, 2), int),
+            np.zeros(self.shape, int), cells.repeat(2, 0).repeat(2, 1), q,
+        )  # fmt: skip
         rans.finish()
+        return found
+
+    def _expected(self) -> int:
+        coarser = (0, 6, 10, 13, 15)
+        for depth in range(self.depth, -1, -1):
+            if depth in self.qualities:
+                return max(0, self.qualities[depth] - coarser[self.depth] + coarser[depth])
+        return max(0, 32 - coarser[self.depth])
+
+    def decode(self, rans: Rans) -> int:
+        """A body; returns the checksum of what it holds."""
+        rans.section(self.tables)
+        q = self._expected() + rans.symbol(959)
+        assert 0 <= q < 64
+        self.qualities[self.depth] = q
+        side = Side(self.w.arrays, rans, self.number, q, self.age, self.before)
+        same = rans.bit(958)
+        cells = self.before.cells if same else side.map()
+        mode, vector = np.where(cells, 0, -1), np.zeros((*self.shape, 4, 2), int)
+        told = np.zeros(self.shape, int)
+        still = rans.bit(957)
+        if not still:
+            mode = side.modes(cells)
+            if self.sides:
+                told = side.sides(mode)
+            vector = side.vectors(mode)
+        flags_now = side.flags(cells, mode, vector)
+        check = bytes((still + 2 * same, q)) + np.packbits(cells).tobytes()
+        check += mode[cells].astype("<i2").tobytes() + vector[cells].astype("<i2").tobytes()
+        if self.sides:
+            check += told[cells].astype("<i2").tobytes()
+        check += np.packbits(flags_now[cells.repeat(2, 0).repeat(2, 1)]).tobytes()
+        return self._finish(rans, check, cells, mode, vector, told, flags_now, q)
+
+    def _finish(
+        self, rans: Rans, check: bytes, cells: np.ndarray, mode: np.ndarray, vector: np.ndarray, told: np.ndarray,
+        flags_now: np.ndarray, q: int,
+    ) -> int:  # fmt: skip
+        symbols = self._symbols(rans, flags_now, mode, vector, q)
         self.learn(rans.seen)
         whole = cells.repeat(2, 0).repeat(2, 1)
         p = self._prediction(whole, mode, vector, told)
@@ -499,7 +519,7 @@ class ReferenceDecoder:
     def decode(self, key: bool, plate: bytes, payloads: tuple[bytes, bytes], sums: tuple[int, int]) -> list[np.ndarray]:
         if plate:
             own = Layer(self.weights, "plate", self.shape)
-            assert own.decode(plate) == int.from_bytes(plate[2:4], "little")
+            assert own.plate_from(plate) == int.from_bytes(plate[2:4], "little")
             self.plate = own.plane
         for layer, payload, expected in zip(self.layers, payloads, sums, strict=True):
             if key:

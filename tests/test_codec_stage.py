@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.codec.group import opens
 from pipeline.config import CodecConfig
 from pipeline.footage import CodedFootage, Footage, Roi, SourceFacts
 from pipeline.graph import CodecStage
-from pipeline.types import CELL, Frame, RoiMask
+from pipeline.types import CELL, Frame, Layer, RoiMask
+from tests.codec.clips import sizes
 
 H, W, COUNT = 64, 96, 9
 
@@ -36,7 +36,7 @@ def openings(coded: CodedFootage) -> list[tuple[int, int]]:
     assert [item.packet.index for item in coded.frames] == list(range(COUNT))
     found, place = [], 0
     while place < COUNT:
-        size = opens(coded.frames[place].packet.foreground)
+        size = max(1, sizes([coded.frames[place].packet], Layer.FOREGROUND)[0])
         if size > 1:
             found.append((place, size))
         place += size

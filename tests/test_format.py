@@ -108,7 +108,7 @@ def test_a_decoder_written_from_the_text_reads_the_golden_stream() -> None:
     head = DATA[:60]
     fields = struct.unpack("<8sHBBHHdHHHBB8s16sI", head)
     assert fields[0] == bytes.fromhex("89464F560D0A1A0A")
-    assert fields[1:12] == (4, 3, 0, 96, 64, 25.0, 4, 3, 0, 6, 0)
+    assert fields[1:12] == (5, 3, 0, 96, 64, 25.0, 4, 3, 0, 6, 0)
     assert fields[-1] == crc32c(head[:56])
     at, frames, plates, keys, sequences = 60, [], {}, [], dict.fromkeys(range(1, 6), 0)
     chunk: list[dict[str, object]] = []

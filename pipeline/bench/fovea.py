@@ -46,7 +46,9 @@ def code(
     )
     packets = encoder.encode_all([(item.frame, item.mask) for item in clip.masked])
     file = io.BytesIO()
-    writer = StreamWriter(encoder.info, UUID(int=0).bytes, foreground=file, background=file, parity=False)
+    writer = StreamWriter(
+        encoder.info, UUID(int=0).bytes, foreground=file, background=file, parity=False, whole_gops=True
+    )
     for packet in packets:
         writer.append(packet)
     writer.close()

@@ -11,7 +11,7 @@ from pipeline.errors import StreamError
 from pipeline.types import StreamInfo
 
 MAGIC = b"\x89FOV\r\n\x1a\n"  # as PNG's: a text-mode copy or a cut to 7 bits breaks it at once
-VERSION = 4
+VERSION = 5
 HAS_FOREGROUND, HAS_BACKGROUND = 1, 2
 HEADER_BYTES = 60
 

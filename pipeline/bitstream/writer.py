@@ -17,6 +17,7 @@ from pipeline.bitstream.table import MAX_LAYER_BYTES, MAX_TIME_US, pack_backgrou
 from pipeline.types import Layer, Packet, StreamInfo
 
 CHUNK_US = 1_000_000
+_NEVER_US = MAX_TIME_US + 1
 _CHUNK_BYTES = 16 << 20  # a chunk is closed once it has this much, so that it stays far under the format's bound
 
 
@@ -48,15 +49,17 @@ class _Out:
 
 class StreamWriter:
     """Writes one stream. The same object as `foreground` and `background` makes a file of both layers (`.fov`), two
-    make the two files of a segment. `parity=False` leaves out the plates' parity.
+    make the two files of a segment. `parity=False` leaves out the plates' parity. `whole_gops`: a chunk is a GOP, where
+    256 frames hold it, and not a second: fewer bytes, for a file of which a part is worth nothing.
 
     `layer_bytes` counts what has been written for each layer, containers' own bytes included (header and end of a joint
     file count as foreground).
     """
 
     def __init__(
-        self, info: StreamInfo, stream_id: bytes, *, foreground: BinaryIO, background: BinaryIO, parity: bool = True
-    ) -> None:
+        self, info: StreamInfo, stream_id: bytes, *, foreground: BinaryIO, background: BinaryIO, parity: bool = True,
+        whole_gops: bool = False,
+    ) -> None:  # fmt: skip
         joint = foreground is background
         layers = HAS_FOREGROUND | HAS_BACKGROUND if joint else HAS_FOREGROUND
         self._header = pack_header(Header(info, stream_id, layers))
@@ -69,6 +72,7 @@ class StreamWriter:
         self._interval_us = 0
         self._plate_index = -1
         self._with_parity = parity
+        self._chunk_us = _NEVER_US if whole_gops else CHUNK_US
         self._plate_at = 0
         self._protection = b""  # of the last plate, while its parity is still to be written
         self._closed = False
@@ -89,7 +93,7 @@ class StreamWriter:
         self._pending_bytes += packet.nbytes - len(packet.plate)
         span = packet.pts_us - self._pending[0].pts_us + self._interval_us
         full = len(self._pending) >= MAX_CHUNK_FRAMES or self._pending_bytes >= _CHUNK_BYTES
-        if span >= CHUNK_US or full:
+        if span >= self._chunk_us or full:
             wrote |= self._write_pending()
         return wrote
 

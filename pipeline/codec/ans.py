@@ -33,5 +33,5 @@ def _load() -> ModuleType:
 
 
 _module = _load()
-RansEncoder = _module.RansEncoder
+BufferedRansEncoder = _module.BufferedRansEncoder
 RansDecoder = _module.RansDecoder

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
+from itertools import islice
 
 import torch
 
 from pipeline.codec import weights
 from pipeline.codec.brain import Brain
 from pipeline.codec.encoder import choose_device
-from pipeline.codec.group import Group, opens, turns, unpack
+from pipeline.codec.group import Group, Opened, needed, turns
 from pipeline.codec.layer import decode_layer
 from pipeline.codec.plate import decode_plate
 from pipeline.codec.state import Cells, Geometry, LayerState, Planes, cell_tensor, mix
@@ -120,9 +121,10 @@ class Decoder:
         if not self._ready[layer] or self._plate is None:
             raise StreamError(f"frame {packet.index}: its {layer.name.lower()} has no key frame to start from")
         self._ready[layer] = False
-        found = chain.decode(self._brain, self._plate, payload)
-        if payload and found != packet.sums[layer]:
-            raise StreamError(f"frame {packet.index}: {layer.name.lower()} symbols do not match their checksum")
+        try:
+            chain.decode(self._brain, self._plate, payload, packet.sums[layer])
+        except StreamError as error:
+            raise StreamError(f"frame {packet.index}: {layer.name.lower()}: {error}") from error
         self._ready[layer] = True
 
 
@@ -131,31 +133,37 @@ class _Chain:
 
     def __init__(self, state: LayerState) -> None:
         self._state = state
-        self._begin(0)
+        self._begin(Opened(0), 0)
 
-    def _begin(self, size: int) -> None:
-        self._group, self._turns, self._place = Group(self._state, size), iter(turns(size) if size else ()), -1
+    def _begin(self, opened: Opened, checksum: int) -> None:
+        self._opened, self._expected, self._found = opened, checksum, 0
+        self._group, self._place = Group(self._state, opened.size), -1
+        self._left = iter(zip(turns(opened.size), opened.has, strict=True)) if opened.size else iter(())
         self.shown = self._state.shown
 
     def reset(self, plate: Planes) -> None:
         """A key frame follows."""
         self._state.reset(plate)
-        self._begin(0)
+        self._begin(Opened(0), 0)
 
-    def decode(self, brain: Brain, plate: Planes, payload: bytes) -> int:
-        """Decode a packet's payload; returns the checksum of what was found. Raises StreamError."""
+    def decode(self, brain: Brain, plate: Planes, payload: bytes, checksum: int) -> None:
+        """Decode what a packet's frame needs. Raises StreamError, also where what was found is not what was coded."""
+        if self._place + 1 >= self._group.size:
+            cells = self._state.past.cells.size
+            self._begin(Opened.of(payload, self._state.layer, brain.tables, cells), checksum)
+        elif payload:
+            raise StreamError("a payload where the mini-GOP goes on")
         self._place += 1
-        if self._place >= self._group.size:
-            self._begin(opens(payload))
-            self._place = 0
-        total = 0
-        for body in unpack(payload, self._group.size, self._place):
-            turn = next(self._turns)
+        reader = self._opened.reader
+        for turn, has in islice(self._left, needed(self._group.size)[self._place]):
             state = self._group.begin(turn)
-            if body:
-                total += decode_layer(brain, state, plate, body)
+            if has and reader is not None:
+                self._found += decode_layer(brain, state, plate, reader)
             else:
                 state.commit_empty()
             self._group.coded(turn, state, plate)
         self.shown = self._group.at(self._place)
-        return total & 0xFFFF
+        if reader is not None and self._group.whole:
+            reader.finish()
+            if self._found & 0xFFFF != self._expected:
+                raise StreamError("its symbols do not match their checksum")

@@ -16,8 +16,8 @@ from pipeline.codec.blocks import grown
 from pipeline.codec.brain import Brain
 from pipeline.codec.change import ChangeDetector, CleanScene, KeptSource, block_means
 from pipeline.codec.effort import BEST, EFFORTS
-from pipeline.codec.group import MOST, Group, checks, pack, turns
-from pipeline.codec.layer import Coded, Job, cells_worth_coding, encode_layer, encode_still
+from pipeline.codec.group import MOST, Group, pack, turns
+from pipeline.codec.layer import NOTHING, Coded, Job, cells_worth_coding, encode_layer, encode_still
 from pipeline.codec.model import LEAST_BITS
 from pipeline.codec.modes import Vectors, is_moving, places_of
 from pipeline.codec.native import on_host
@@ -215,8 +215,8 @@ class Encoder:
                 group.coded(turn, state, segment.plate)
                 body.append(one)
         for group, body in zip(groups, bodies, strict=True):
-            group.close([one.payload for one in body])
-        packets = _packets(seen, plate, key, bodies)
+            group.close(body)
+        packets = _packets(self._brain, seen, plate, key, bodies)
         for packet in packets:
             self._rate.spent(packet)
         if self._comes(_MEASURE_EVERY, size, ahead=1) and not self._comes(self.tuning.refine_every, size):
@@ -359,7 +359,7 @@ class Encoder:
         """A layer's `cells`; motion is looked for in those that are `lively`."""
         if not cells.any():
             state.commit_empty()
-            return Coded(b"", 0)
+            return NOTHING
         vectors = self._search.choose(
             picture, state, segment.plate, cells, lively=lively, importance=importance, q=q, move=state.age > 0,
             effort=self._effort,
@@ -368,10 +368,12 @@ class Encoder:
         return encode_layer(self._brain, state, segment.plate, job)
 
 
-def _packets(seen: Sequence[_Seen], plate: bytes, key: bool, bodies: tuple[list[Coded], list[Coded]]) -> list[Packet]:
-    """The packets of frames whose layers were coded as `bodies`, in coding order."""
-    payloads = [pack([one.payload for one in body]) for body in bodies]
-    sums = [checks([one.checksum for one in body]) for body in bodies]
+def _packets(
+    brain: Brain, seen: Sequence[_Seen], plate: bytes, key: bool, coded: tuple[list[Coded], list[Coded]]
+) -> list[Packet]:
+    """The packets of frames whose layers were `coded`, in coding order: the first carries it all."""
+    payloads = [pack(layer, brain.tables, each) for layer, each in zip(Layer, coded, strict=True)]
+    sums = [sum(one.checksum for one in each) & 0xFFFF for each in coded]
     return [
         Packet(
             index=item.frame.index,
@@ -379,9 +381,9 @@ def _packets(seen: Sequence[_Seen], plate: bytes, key: bool, bodies: tuple[list[
             wall_us=item.frame.wall_us,
             key=key,
             plate=plate,
-            foreground=payloads[0][place],
-            background=payloads[1][place],
-            sums=(sums[0][place], sums[1][place]),
+            foreground=payloads[0] if item is seen[0] else b"",
+            background=payloads[1] if item is seen[0] else b"",
+            sums=(sums[0], sums[1]) if item is seen[0] else (0, 0),
         )
-        for place, item in enumerate(seen)
+        for item in seen
     ]

@@ -1,9 +1,8 @@
 """Mini-GOPs: frames that are coded out of order, so that most are predicted from both sides (hierarchical B-frames).
 
 Of some frames in a row the last, the *anchor*, is coded first, from the anchor before. Then the one in the middle, from
-both anchors, and so on in each half. Packets stay in the order of display, one a frame: each carries what has to be
-decoded until its frame can be shown, and so may be empty. Normative; FORMAT.md, "Mini-GOPs", says the same byte by
-byte.
+both anchors, and so on in each half. Of each layer a mini-GOP is one entropy-coded stream, which the packet of its
+first frame carries; those of the others are empty. Normative; FORMAT.md, "Mini-GOPs", says the same byte by byte.
 """
 
 from __future__ import annotations
@@ -11,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar
 
-from pipeline.bitstream.wire import Cursor, put_varint
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.codec.decisions import read_bits
+from pipeline.codec.layer import Coded, most_symbols
+from pipeline.codec.rans import SymbolReader, SymbolWriter, joined
 from pipeline.codec.state import LayerState, Planes, Shown
+from pipeline.codec.tables import CODED, DEPTHS, CodingTables
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 
-_T = TypeVar("_T")
-
 MOST = 16  # frames of a mini-GOP
-_LEAD, _HEAD = 0x20, 2  # first byte of a payload that opens one, and how long it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,68 +52,58 @@ def _between(before: int, after: int, depth: int) -> Iterator[Turn]:
 
 
 @cache
-def carried(size: int) -> tuple[int, ...]:
-    """How many turns the packet of each place carries."""
+def needed(size: int) -> tuple[int, ...]:
+    """How many turns have to be decoded until the frame at each place can be shown, that have not been for one
+    before."""
     places = [turn.place for turn in turns(size)]
     ends = [1 + places.index(place) for place in range(size)]
     so_far = [max(ends[: place + 1]) for place in range(size)]
     return tuple(now - before for now, before in zip(so_far, [0, *so_far], strict=False))
 
 
-def pack(bodies: Sequence[bytes]) -> list[bytes]:
-    """What was coded at each turn -> the payloads of the packets, in the order of display. Where nothing was coded all
-    are empty, which a decoder takes for frames one by one."""
-    if not any(bodies):
-        return [b""] * len(bodies)
-    payloads = []
-    for place, parts in enumerate(_shared_out(bodies)):
-        if len(parts) == 1:
-            payloads.append(parts[0])
-            continue
-        payload = bytearray((_LEAD, len(bodies)) if place == 0 else ())
-        if place == 0 or any(parts):
-            for part in parts:
-                put_varint(payload, len(part))
-                payload += part
-        payloads.append(bytes(payload))
-    return payloads
+def _rows(layer: Layer, size: int) -> npt.NDArray[np.int64]:
+    """The table of each turn, of whether it has anything. A mini-GOP of one frame does not say it."""
+    depths = [turn.depth for turn in turns(size)] if size > 1 else []
+    return CODED + DEPTHS * int(layer) + np.array(depths, np.int64)
 
 
-def checks(sums: Sequence[int]) -> list[int]:
-    """The checksum of what was coded at each turn -> those of the packets: the sum of what each carries, 16 bits."""
-    return [sum(parts) & 0xFFFF for parts in _shared_out(sums)]
+def pack(layer: Layer, tables: CodingTables, coded: Sequence[Coded]) -> bytes:
+    """What was coded at each turn -> the payload; empty where nothing was, which a decoder takes for frames one by
+    one. `tables` as they ship with the weights."""
+    sections = [one.section for one in coded if one.section is not None]
+    if not sections:
+        return b""
+    opening = SymbolWriter(tables)
+    has = np.array([one.section is not None for one in coded], np.int64)
+    opening.add(_rows(layer, len(coded)), has if len(coded) > 1 else has[:0])
+    data, zeros = joined([opening.section(), *sections])
+    return bytes((len(coded) - 1 | zeros << 4,)) + data
 
 
-def _shared_out(coded: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    """What was coded at each turn, by the packets that carry it."""
-    start = 0
-    for count in carried(len(coded)):
-        yield coded[start : start + count]
-        start += count
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A payload, opened: how many frames, which turns have something, and what that is read from."""
 
+    size: int
+    has: tuple[bool, ...] = (False,)
+    reader: SymbolReader | None = None
 
-def opens(payload: bytes) -> int:
-    """How many frames the mini-GOP has that a payload opens; 1 where it is of one frame alone. Raises StreamError."""
-    if not payload or not payload[0] & _LEAD:
-        return 1
-    if payload[0] != _LEAD or len(payload) < 2 or not 2 <= payload[1] <= MOST:
-        raise StreamError(f"layer header {payload[:2].hex()} is not valid")
-    return payload[1]
-
-
-def unpack(payload: bytes, size: int, place: int) -> list[bytes]:
-    """What a payload carries for each turn of the packet at a place. Raises StreamError."""
-    count = carried(size)[place]
-    if count == 1:
-        return [payload]
-    if not payload:
-        return [b""] * count
-    cursor = Cursor(payload, 0)
-    cursor.take(_HEAD if place == 0 else 0)
-    parts = [cursor.take(cursor.varint(cursor.left)) for _ in range(count)]
-    if cursor.left:
-        raise cursor.fail(f"{cursor.left} bytes follow the frames of a mini-GOP")
-    return parts
+    @classmethod
+    def of(cls, payload: bytes, layer: Layer, tables: CodingTables, cells: int) -> Opened:
+        """Of a layer of so many cells. Raises StreamError."""
+        if not payload:
+            return cls(1)
+        size = 1 + (payload[0] & 15)
+        if payload[0] >> 7:
+            raise StreamError(f"a mini-GOP opens with {payload[:1].hex()}")
+        reader = SymbolReader(tables, payload[1:], payload[0] >> 4, most=size * (1 + most_symbols(cells)))
+        has: tuple[bool, ...] = (True,)
+        if size > 1:
+            has = tuple(bool(bit) for bit in read_bits(reader, _rows(layer, size)))
+            if not any(has):
+                raise StreamError("a mini-GOP has nothing in it")
+        reader.end()
+        return cls(size, has, reader)
 
 
 class Group:
@@ -131,7 +122,7 @@ class Group:
             return self._anchors
         sides = self._shown[turn.before], self._shown[turn.after]
         distances = turn.place - turn.before, turn.after - turn.place
-        return self._anchors.between(*sides, distances, self.differ)
+        return self._anchors.between(*sides, distances, self.differ, depth=turn.depth)
 
     def coded(self, turn: Turn, state: LayerState, plate: Planes) -> None:
         """The frame of a turn is coded, or was found to have nothing."""
@@ -140,11 +131,16 @@ class Group:
         self._shown[turn.place] = state.shown
         self.differ = self.differ | state.cells
 
-    def close(self, bodies: Sequence[bytes]) -> None:
-        """An encoder's, when all turns are coded as `bodies`: see `pack`."""
-        if not any(bodies):
-            for _ in bodies[1:]:
+    def close(self, coded: Sequence[Coded]) -> None:
+        """An encoder's, when all turns are `coded`: see `pack`."""
+        if all(one.section is None for one in coded):
+            for _ in coded[1:]:
                 self._anchors.commit_empty()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all turns are coded."""
+        return len(self._shown) > self.size
 
     def at(self, place: int) -> Shown:
         """What the frame at a place has come to."""

@@ -1,10 +1,8 @@
-"""One layer of one frame, to bytes and back. FORMAT.md, "Layer payloads", says the same byte by byte.
+"""One layer of one frame, as a section of its mini-GOP's stream, and back. FORMAT.md, "Bodies", says the same:
 
-byte 0   bit 0: every cell is predicted in place (no modes follow); bits 1-3: state bytes left out; bit 4: same map as
-         in the last frame (no map follows); bits 5-7 zero
-byte 1   quality 0..63
-rest     one entropy-coded stream: map, modes, sides (of a frame between others), vectors, coded block flags, symbols in
-         the order of `entropy.steps`
+quality, against what is expected; whether the map is the last frame's, else the map; whether all cells are predicted in
+place, else modes, sides (of a frame between others) and vectors; coded block flags; symbols in the order of
+`entropy.steps`.
 
 A position without symbols keeps its prediction as it is, and the nets never see it: work follows what changes, and what
 stays does not drift.
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from pipeline.codec.blocks import SAMPLES, Positions, window_blocks
 from pipeline.codec.brain import Brain
+from pipeline.codec.decisions import read_bits
 from pipeline.codec.effort import BEST, Effort
 from pipeline.codec.flags import read_flags, write_flags
 from pipeline.codec.maps import read_map, write_map
@@ -43,16 +42,16 @@ from pipeline.codec.modes import (
 from pipeline.codec.motion import fetch
 from pipeline.codec.nets import QUALITIES, step_size
 from pipeline.codec.past import Moment
-from pipeline.codec.rans import SymbolReader, SymbolWriter
+from pipeline.codec.rans import Section, SymbolReader, SymbolWriter
 from pipeline.codec.state import Cells, LayerState, Planes, Window, cell_tensor
 from pipeline.codec.symbols import Attempt, code_latents, latents, read_symbols, synthesise
+from pipeline.codec.tables import ALL_STILL, QUALITY, SAME_MAP
 from pipeline.codec.vectors import read_vectors, write_vectors
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 
-HEADER = 2
-MOST_SIDE = 21  # symbols of side information a cell: map, modes, sides, vectors, flags
-_ALL_STILL, _SAME_MAP, _RESERVED = 1, 16, 0xE0
+_HEAD, _SIDE = 3, 21  # symbols that stand before the map, and of side information a cell
+_STILL, _SAME = 1, 2  # bits of what the checksum covers
 
 Ints = npt.NDArray[np.int64]
 Side = tuple[Vectors, Tensor]  # of all cells; the coded block flag of each of their positions
@@ -60,10 +59,13 @@ Side = tuple[Vectors, Tensor]  # of all cells; the coded block flag of each of t
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """A layer's payload and the checksum of what a decoder must find in it."""
+    """A layer's frame, None where nothing was coded, and the checksum of what a decoder must find in it."""
 
-    payload: bytes
+    section: Section | None
     checksum: int
+
+
+NOTHING = Coded(None, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +146,15 @@ def _kind(layer: Layer) -> Kind:
     return "foreground" if layer is Layer.FOREGROUND else "background"
 
 
-def layer_checksum(header: bytes, cells: Cells, side: Side | None, symbols: Tensor, *, between: bool = False) -> int:
-    """Low 16 bits of a CRC32C over a payload's header, map bits, modes, vectors, which side moves in a frame `between`
+def most_symbols(cells: int) -> int:
+    """Of a frame of so many cells, at most."""
+    return _HEAD + cells * (4 * SAMPLES + _SIDE)
+
+
+def layer_checksum(head: bytes, cells: Cells, side: Side | None, symbols: Tensor, *, between: bool = False) -> int:
+    """Low 16 bits of a CRC32C over flags and quality, map bits, modes, vectors, which side moves in a frame `between`
     two others, coded block flags and symbols, numbers as little-endian 16-bit integers. A plate has no `side`."""
-    parts = [header, np.packbits(cells).tobytes()]
+    parts = [head, np.packbits(cells).tobytes()]
     if side is not None:
         vectors, flags = side
         told = (vectors.mode, vectors.vector, vectors.side) if between else (vectors.mode, vectors.vector)
@@ -210,24 +217,34 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     flags = _write_side(writer, state, job, now)
     writer.add(tried.rows, tried.coded)
     symbols, pictures[chosen] = tried.symbols, tried.pictures
-    payload = close_payload(brain, writer, flags, job.q)
-    state.tables.learn(*writer.collected())
+    section = _learnt(brain, writer, state, job.q)
     mode, vector = job.vectors.mode, job.vectors.vector
     state.commit(job.cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=mode, vector=vector)
-    between = state.sides is not None
-    return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, chosen), symbols, between=between))
+    between, head = state.sides is not None, bytes((flags, job.q))
+    return Coded(section, layer_checksum(head, job.cells, (job.vectors, chosen), symbols, between=between))
 
 
 def encode_still(brain: Brain, state: LayerState, job: Job) -> Coded:
     """Encode a layer whose cells all stay as they are, and commit it to the state."""
     writer = SymbolWriter(state.tables, brain.counts)
     flags = _write_side(writer, state, job, np.zeros_like(state.past.coded))
-    payload = close_payload(brain, writer, flags, job.q)
-    state.tables.learn(*writer.collected())
+    section = _learnt(brain, writer, state, job.q)
     state.commit_still(job.cells)
     none = torch.zeros(4 * len(job.vectors.places), dtype=torch.bool)
-    between, symbols = state.sides is not None, torch.zeros(0, SAMPLES)
-    return Coded(payload, layer_checksum(payload[:HEADER], job.cells, (job.vectors, none), symbols, between=between))
+    between, head = state.sides is not None, bytes((flags, job.q))
+    return Coded(
+        section, layer_checksum(head, job.cells, (job.vectors, none), torch.zeros(0, SAMPLES), between=between)
+    )
+
+
+def _learnt(brain: Brain, writer: SymbolWriter, state: LayerState, q: int) -> Section:
+    """What was written, which the layer's tables follow from here on."""
+    section, found = writer.section(), writer.collected()
+    if brain.counts is not None:
+        brain.counts.add(*(part.tolist() for part in found))
+    state.tables.learn(*found)
+    state.note_quality(q)
+    return section
 
 
 def _savings(
@@ -271,21 +288,20 @@ def cells_worth_coding(
 
 
 def _write_side(writer: SymbolWriter, state: LayerState, job: Job, coded: Cells) -> int:
-    """Map, modes, vectors and the block flags `coded` (2 rows, 2 cols); returns the header's flags."""
-    flags, past, moment = 0, state.past, Moment(state.layer, job.q, state.age)
-    if np.array_equal(job.cells, past.cells):
-        flags |= _SAME_MAP
-    else:
+    """All but symbols, with the block flags `coded` (2 rows, 2 cols); returns what of it is flags."""
+    past, moment = state.past, Moment(state.layer, job.q, state.age)
+    same, still = np.array_equal(job.cells, past.cells), not job.vectors.mode.any()
+    writer.add(np.array((QUALITY, SAME_MAP)), np.array((job.q - state.expected_quality, same), np.int64))
+    if not same:
         write_map(writer, moment, job.cells, past)
-    if not job.vectors.mode.any():
-        flags |= _ALL_STILL
-    else:
+    writer.add(np.array((ALL_STILL,)), np.array((still,), np.int64))
+    if not still:
         write_modes(writer, moment, job.cells, job.vectors.mode, past)
         if state.sides is not None:
             write_sides(writer, job.vectors)
         write_vectors(writer, moment, job.vectors, past)
     write_flags(writer, moment, coded, job.cells, job.vectors, past)
-    return flags
+    return _STILL * still | _SAME * same
 
 
 def _flags_of(at: Positions, coded: Positions) -> Tensor:
@@ -293,16 +309,22 @@ def _flags_of(at: Positions, coded: Positions) -> Tensor:
     return at.pick(coded.chosen[..., None])[:, 0]
 
 
-def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes) -> int:
-    """Decode one inter layer into the state; returns the checksum of what was found. Raises StreamError."""
-    flags, q, data = open_payload(payload)
-    past, moment = state.past, Moment(state.layer, q, state.age)
-    reader = SymbolReader(state.tables, data, flags >> 1 & 7, most=past.cells.size * (4 * SAMPLES + MOST_SIDE))
-    cells = past.cells if flags & _SAME_MAP else read_map(reader, moment, past)
+def decode_layer(brain: Brain, state: LayerState, plate: Planes, reader: SymbolReader) -> int:
+    """Decode one inter layer, the next section, into the state; returns the checksum of what was found. Raises
+    StreamError."""
+    past = state.past
+    reader.begin(state.tables)
+    q = state.expected_quality + int(reader.read(np.array((QUALITY,)))[0])
+    if not 0 <= q < QUALITIES:
+        raise StreamError(f"a layer has quality step {q}")
+    moment = Moment(state.layer, q, state.age)
+    same = bool(read_bits(reader, np.array((SAME_MAP,)))[0])
+    cells = past.cells if same else read_map(reader, moment, past)
     if not cells.any():
         raise StreamError("a layer codes no cell")
     places = places_of(cells)
-    if flags & _ALL_STILL:
+    still = bool(read_bits(reader, np.array((ALL_STILL,)))[0])
+    if still:
         vectors = Vectors.still(places)
     else:
         mode = read_modes(reader, moment, cells, past)
@@ -317,31 +339,14 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, payload: bytes)
     pictures = predict(state, plate, modes, window, at, side)
     with brain.sharing(len(coded)):
         symbols = read_symbols(brain, kind, coded, before, modes.select(chosen), q, reader)
-        reader.finish()
-        state.tables.learn(*reader.collected())
+        state.tables.learn(*reader.end())
+        state.note_quality(q)
         pictures[chosen] = synthesise(brain, kind, coded, symbols, pictures[chosen], q)
     state.commit(
         cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=vectors.mode, vector=vectors.vector
     )
-    between = state.sides is not None
-    return layer_checksum(payload[:HEADER], cells, (vectors, chosen), symbols, between=between)
-
-
-def open_payload(payload: bytes) -> tuple[int, int, bytes]:
-    if len(payload) < HEADER:
-        raise StreamError(f"layer payload of {len(payload)} bytes")
-    flags, q = payload[0], payload[1]
-    if flags & _RESERVED or q >= QUALITIES:
-        raise StreamError(f"layer header {payload[:HEADER].hex()} is not valid")
-    return flags, q, payload[HEADER:]
-
-
-def close_payload(brain: Brain, writer: SymbolWriter, flags: int, q: int) -> bytes:
-    if brain.counts is not None:
-        rows, symbols = writer.collected()
-        brain.counts.add(rows.tolist(), symbols.tolist())
-    data, zeros = writer.finish()
-    return bytes((flags | zeros << 1, q)) + data
+    between, head = state.sides is not None, bytes((_STILL * still | _SAME * same, q))
+    return layer_checksum(head, cells, (vectors, chosen), symbols, between=between)
 
 
 def importance_of(job: Job, window: Window, device: torch.device) -> Tensor:

@@ -14,10 +14,11 @@ import torch
 from pipeline.codec.blocks import SAMPLES, Positions, blocks_at, to_planes
 from pipeline.codec.brain import Brain
 from pipeline.codec.effort import BEST, Effort
-from pipeline.codec.layer import HEADER, Job, close_payload, importance_of, layer_checksum, open_payload
+from pipeline.codec.layer import Job, importance_of, layer_checksum
 from pipeline.codec.maps import read_map, write_map
 from pipeline.codec.model import Modes
 from pipeline.codec.modes import Vectors, places_of
+from pipeline.codec.nets import QUALITIES
 from pipeline.codec.past import Moment, Past
 from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.state import Cells, Geometry, Planes, Window, cell_tensor
@@ -25,7 +26,7 @@ from pipeline.codec.symbols import code_latents, latents, read_symbols, synthesi
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 
-CHECKSUM = 2
+_HEADER, _CHECKSUM = 2, 2
 
 
 def _whole(geometry: Geometry, device: torch.device) -> tuple[Cells, Positions]:
@@ -53,28 +54,32 @@ def encode_plate(
         latent = latents(brain, "plate", at, source, grey, importance, q, effort=effort)
         coded = code_latents(brain, "plate", at, latent, grey, before, Modes.still(at), q, job.thrift)
     writer.add(coded.rows, coded.coded)
-    payload = close_payload(brain, writer, 0, q)
-    checksum = layer_checksum(payload[:HEADER], unclean, None, coded.symbols).to_bytes(CHECKSUM, "little")
-    return payload[:HEADER] + checksum + payload[HEADER:], _picture(coded.pictures, at)
+    if brain.counts is not None:
+        brain.counts.add(*(part.tolist() for part in writer.collected()))
+    data, zeros = writer.finish()
+    head = bytes((zeros << 1, q))
+    checksum = layer_checksum(head, unclean, None, coded.symbols).to_bytes(_CHECKSUM, "little")
+    return head + checksum + data, _picture(coded.pictures, at)
 
 
 def decode_plate(brain: Brain, geometry: Geometry, payload: bytes) -> tuple[Planes, Cells]:
     """(the plate, its unclean cells). Raises StreamError, also when the decoded symbols are not those that were
     coded."""
-    if len(payload) < HEADER + CHECKSUM:
+    if len(payload) < _HEADER + _CHECKSUM:
         raise StreamError(f"plate of {len(payload)} bytes")
-    flags, q, data = open_payload(payload[:HEADER] + payload[HEADER + CHECKSUM :])
-    if flags & ~0x0E:
-        raise StreamError(f"plate header {payload[:HEADER].hex()} is not valid")
+    head, data = payload[:_HEADER], payload[_HEADER + _CHECKSUM :]
+    flags, q = head
+    if flags & ~0x0E or q >= QUALITIES:
+        raise StreamError(f"plate header {head.hex()} is not valid")
     cells, at = _whole(geometry, brain.device)
-    reader = SymbolReader(brain.tables, data, flags >> 1 & 7, most=cells.size * (4 * SAMPLES + 1))
+    reader = SymbolReader(brain.tables, data, flags >> 1, most=cells.size * (4 * SAMPLES + 1))
     unclean = read_map(reader, Moment(Layer.FOREGROUND, q, 0), Past.none(geometry.cells))
     grey = torch.full((len(at), SAMPLES), 128.0, device=brain.device)
     with brain.sharing(len(at)):
         symbols = read_symbols(brain, "plate", at, torch.zeros_like(grey), Modes.still(at), q, reader)
     reader.finish()
-    found = layer_checksum(payload[:HEADER], unclean, None, symbols)
-    if found != int.from_bytes(payload[HEADER : HEADER + CHECKSUM], "little"):
+    found = layer_checksum(head, unclean, None, symbols)
+    if found != int.from_bytes(payload[_HEADER : _HEADER + _CHECKSUM], "little"):
         raise StreamError("the plate's symbols do not match their checksum")
     with brain.sharing(len(at)):
         return _picture(synthesise(brain, "plate", at, symbols, grey, q), at), unclean

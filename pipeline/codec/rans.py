@@ -1,4 +1,5 @@
-"""Symbols to bytes and back: CompressAI's range coder (rANS, 64-bit state, 32-bit words), one stream a layer.
+"""Symbols to bytes and back: CompressAI's range coder (rANS, 64-bit state, 32-bit words), one stream a plate or a
+layer's mini-GOP.
 
 The coder's state opens a stream with eight bytes, of which the highest are often zero; they are left out and their
 number is returned beside the bytes.
@@ -7,7 +8,8 @@ number is returned beside the bytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +37,30 @@ _TOLERANCE_BITS = 16.0
 Ints = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Symbols and the tables that code them, as these are now. `places`: of each symbol its table's among `rows`,
+    `sizes` and `offsets`."""
+
+    symbols: list[int]
+    places: list[int]
+    rows: list[list[int]]
+    sizes: list[int]
+    offsets: list[int]
+
+
+def joined(sections: Sequence[Section]) -> tuple[bytes, int]:
+    """One stream of sections: (bytes, how many zero bytes of the state were left out)."""
+    if sum(len(section.symbols) for section in sections) < _FEW:
+        return _without_zeros(_encode_few(sections))
+    encoder = ans.BufferedRansEncoder()
+    for each in sections:
+        encoder.encode_with_indexes(each.symbols, each.places, each.rows, each.sizes, each.offsets)
+    return _without_zeros(encoder.flush())
+
+
 class SymbolWriter:
-    """Collects symbols with the tables that code them; `finish` makes the bytes."""
+    """Collects symbols with the tables that code them, for a section or a stream of its own."""
 
     def __init__(self, tables: CodingTables, counts: Counts | None = None) -> None:
         """`counts`: takes note of what scores decide."""
@@ -55,20 +79,21 @@ class SymbolWriter:
 
     def collected(self) -> tuple[Ints, Ints]:
         """(rows, symbols) so far."""
-        return _joined(self._coded)
+        return _together(self._coded)
+
+    def section(self) -> Section:
+        """All so far."""
+        rows, symbols = self.collected()
+        places, used = _of_those_used(rows)
+        t = self.tables
+        return Section(
+            symbols.tolist(), places, [t.rows[r] for r in used], [t.sizes[r] for r in used],
+            [t.offsets[r] for r in used],
+        )  # fmt: skip
 
     def finish(self) -> tuple[bytes, int]:
         """(bytes, how many zero bytes of the state were left out)."""
-        rows, symbols = self.collected()
-        t = self.tables
-        if len(symbols) < _FEW:
-            return _without_zeros(_encode_few(t, rows.tolist(), symbols.tolist()))
-        place, used = _of_those_used(rows)
-        stream = ans.RansEncoder().encode_with_indexes(
-            symbols.tolist(), place, [t.rows[r] for r in used], [t.sizes[r] for r in used],
-            [t.offsets[r] for r in used],
-        )  # fmt: skip
-        return _without_zeros(stream)
+        return joined([self.section()])
 
 
 def _of_those_used(rows: Ints) -> tuple[list[int], list[int]]:
@@ -82,18 +107,19 @@ def _without_zeros(stream: bytes) -> tuple[bytes, int]:
     return state + stream[STATE_BYTES:], STATE_BYTES - len(state)
 
 
-def _encode_few(tables: CodingTables, rows: list[int], symbols: list[int]) -> bytes:
+def _encode_few(sections: Sequence[Section]) -> bytes:
     """What CompressAI's encoder would return, for any number of symbols but slowly."""
     parts: list[tuple[int, int]] = []  # (start, frequency) of 65536; frequency 0: four bits as they are
-    for row, symbol in zip(rows, symbols, strict=True):
-        cumulative, escape = tables.rows[row], tables.sizes[row] - 2
-        value = symbol - tables.offsets[row]
-        coded = value if 0 <= value < escape else escape
-        parts.append((cumulative[coded], cumulative[coded + 1] - cumulative[coded]))
-        if coded == escape:
-            raw = -2 * value - 1 if value < 0 else 2 * (value - escape)
-            count = -(-raw.bit_length() // 4)  # at most 8: one group of four bits says how many follow
-            parts += [(count, 0), *((raw >> 4 * k & 15, 0) for k in range(count))]
+    for section in sections:
+        for place, symbol in zip(section.places, section.symbols, strict=True):
+            cumulative, escape = section.rows[place], section.sizes[place] - 2
+            value = symbol - section.offsets[place]
+            coded = value if 0 <= value < escape else escape
+            parts.append((cumulative[coded], cumulative[coded + 1] - cumulative[coded]))
+            if coded == escape:
+                raw = -2 * value - 1 if value < 0 else 2 * (value - escape)
+                count = -(-raw.bit_length() // 4)  # at most 8: one group of four bits says how many follow
+                parts += [(count, 0), *((raw >> 4 * k & 15, 0) for k in range(count))]
     state, words = _STATE_LOW, b""
     for start, frequency in reversed(parts):
         if state >= (frequency or 1 << 12) << 47:
@@ -104,7 +130,7 @@ def _encode_few(tables: CodingTables, rows: list[int], symbols: list[int]) -> by
 
 
 class SymbolReader:
-    """Reads symbols back, in the order and with the tables of the writer."""
+    """Reads symbols back, in the order and with the tables of the writers."""
 
     def __init__(self, tables: CodingTables, data: bytes, zeros: int, *, most: int) -> None:
         """`most`: upper bound of symbols that will be asked for. Raises StreamError for what no writer makes."""
@@ -122,6 +148,16 @@ class SymbolReader:
         self._decoder.set_stream(whole + bytes(4 * _CHUNK + 16 * len(data) + _SLACK))
         self._read: list[tuple[Ints, Ints]] = []
         self._settled = self._count = 0
+
+    def begin(self, tables: CodingTables) -> None:
+        """A section follows."""
+        self.tables = tables
+
+    def end(self) -> tuple[Ints, Ints]:
+        """(rows, symbols) of the section that ends here. Raises StreamError when there was not that much."""
+        self._settle()
+        found, self._read, self._settled = _together(self._read), [], 0
+        return found
 
     def read(self, rows: Ints) -> Ints:
         """One symbol a row, same shape. Raises StreamError when there is not that much."""
@@ -150,19 +186,15 @@ class SymbolReader:
             self._settle()
         return symbols
 
-    def collected(self) -> tuple[Ints, Ints]:
-        """(rows, symbols) so far."""
-        return _joined(self._read)
-
     def _settle(self) -> None:
         """Count the bits of what was read since the last time."""
-        self._left_bits -= self.tables.bits(*_joined(self._read[self._settled :]))
+        self._left_bits -= self.tables.bits(*_together(self._read[self._settled :]))
         self._settled, self._count = len(self._read), 0
         if self._left_bits < -_TOLERANCE_BITS:
             raise StreamError("the entropy-coded data ends before its symbols")
 
 
-def _joined(parts: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+def _together(parts: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
     if not parts:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     rows, symbols = zip(*parts, strict=True)

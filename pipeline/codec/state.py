@@ -25,6 +25,9 @@ from pipeline.types import CELL, Frame, Layer, cell_grid
 Cells = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
+_QUALITY = 32  # expected of a first frame
+_COARSER = (0, 6, 10, 13, 15)  # quality steps, of frames between others by their depth
+
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
@@ -192,7 +195,8 @@ class LayerState:
         self._between = AdaptiveTables(self._begin)  # for frames between others
         self.past = Past.none((rows, cols))
         self.symbols = torch.zeros(0, SAMPLES, device=self.device)  # where the last frame's flags are set, in order
-        self.age = 0
+        self.age = self.depth = 0
+        self._qualities: dict[int, int] = {}  # depth -> of the last frame so deep, of all mini-GOPs
 
     @property
     def cells(self) -> Cells:
@@ -208,15 +212,28 @@ class LayerState:
             motion = np.where(as_expected[..., None], self._motion, motion)
         return Shown(self.plane, self.past, self.symbols, self._apart, motion, self._span)
 
+    @property
+    def expected_quality(self) -> int:
+        """Of the next frame: as the last one so deep had it or, where there was none, somewhat less than others."""
+        known = [depth for depth in range(self.depth, -1, -1) if depth in self._qualities]
+        quality, depth = (self._qualities[known[0]], known[0]) if known else (_QUALITY, 0)
+        return max(0, quality - _COARSER[self.depth] + _COARSER[depth])
+
+    def note_quality(self, q: int) -> None:
+        self._qualities[self.depth] = q
+
     def reach(self, distance: int) -> None:
         """The next frame is so many frames after the last one: what moved on as before moved so much further."""
         if distance != self._span:
             self.past, self._span = _stretched(self.past, distance, self._span), distance
 
-    def between(self, before: Shown, after: Shown, distances: tuple[int, int], apart: Cells) -> LayerState:
-        """The state that codes a frame between two others, at these `distances` from them, which are alike but in the
-        cells `apart`. It knows what `after` knows."""
+    def between(
+        self, before: Shown, after: Shown, distances: tuple[int, int], apart: Cells, *, depth: int = 1
+    ) -> LayerState:
+        """The state that codes a frame between two others, so deep in its mini-GOP, at these `distances` from them,
+        which are alike but in the cells `apart`. It knows what `after` knows."""
         state = copy(self)
+        state.depth = depth
         near, far = distances
         state.sides = Sides(before.plane, after.plane, near, far)
         state.past, state.symbols = _stretched(after.past, near, after.span), after.symbols

@@ -2,16 +2,16 @@
 
 Row by row: 64 tables for latent symbols (one a scale); 64 levels of a score for each decision of maps (a layer), modes
 (a layer and decision) and coded block flags (a layer); then of vectors 108 for what they are taken from, 24 for the
-first component of what is left, 120 for the second. One more, for the side with which a cell moves in a frame between
-two others, is the same for all weights and not in their files. A table is a 16-bit cumulative distribution as
-CompressAI's coder takes it; its last symbol is the escape. With the tables go the scores that choose them.
+first component of what is left, 120 for the second. A few more, of what is rarely said, are the same for all weights
+and not in their files. A table is a 16-bit cumulative distribution as CompressAI's coder takes it; its last symbol is
+the escape. With the tables go the scores that choose them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,14 @@ FIRST_TAKEN = FIRST_FLAG + 2 * LEVELS
 FIRST_DOWN = FIRST_TAKEN + VECTOR_KINDS * TAKEN * TAKEN
 FIRST_ACROSS = FIRST_DOWN + VECTOR_KINDS * SPREADS
 ROWS = FIRST_ACROSS + VECTOR_KINDS * SPREADS * LENGTHS
-SIDE = ROWS  # both, before, after
-_SIDES = (0, 32768, 49152, 65535, 65536)
+SIDE = ROWS  # with which a cell moves in a frame between two others: both, before, after
+ALL_STILL = SIDE + 1  # whether all modes are 0
+SAME_MAP = SIDE + 2
+QUALITY = SIDE + 3  # against what is expected
+CODED = SIDE + 4  # whether a frame's layer has anything; a table a layer and depth in the mini-GOP
+DEPTHS = 5
+_CODED = (60000, 45000, 36000, 26000, 14000), (56000, 22000, 12000, 7000, 3500)  # of 65536, that it has
+_QUALITY_SPAN = 8
 VECTOR_SPAN = 96
 # Inputs of the scores, and for each of their decisions what is assumed before anything was learned: the input that
 # tells most, and the levels without and with it.
@@ -59,6 +65,19 @@ def cumulative(weights: Floats) -> list[int]:
     counts = np.floor(share * (total - len(weights))).astype(np.int64) + 1
     counts[int(np.argmax(counts))] += total - int(counts.sum())
     return [0, *np.cumsum(counts).tolist()]
+
+
+def _fixed() -> list[list[int]]:
+    """The tables from SIDE on."""
+    bit = [0, 32768, 65535, 65536]
+    near = [768] * (_QUALITY_SPAN - 2) + [2048, 4096]
+    quality = [*near, 40000, *near[::-1], 4032]
+    coded = [[0, 65535 - share, 65535, 65536] for layer in _CODED for share in layer]
+    return [[0, 32768, 49152, 65535, 65536], bit, bit, [0, *accumulate(quality)], *coded]
+
+
+_FIXED = _fixed()
+_FIXED_OFFSETS = [-_QUALITY_SPAN if row == QUALITY else 0 for row in range(SIDE, SIDE + len(_FIXED))]
 
 
 def initial_scores() -> dict[str, Score]:
@@ -107,8 +126,9 @@ class Tables(CodingTables):
     _costs: Floats = field(init=False)  # bits, likewise
 
     def __post_init__(self) -> None:
-        if len(self.rows) != ROWS + 1 or len(self.offsets) != ROWS + 1:
-            raise ValueError(f"{len(self.rows)} tables, expected {ROWS + 1}")
+        count = ROWS + len(_FIXED)
+        if len(self.rows) != count or len(self.offsets) != count:
+            raise ValueError(f"{len(self.rows)} tables, expected {count}")
         for name, (inputs, first) in SCORES.items():
             if (self.scores[name].hidden.shape[1], len(self.scores[name].out)) != (inputs, len(first)):
                 raise ValueError(f"the score of a {name} does not have {inputs} inputs and {len(first)} outputs")
@@ -143,7 +163,7 @@ class Tables(CodingTables):
                 raise ValueError(f"table {len(rows)} is not a cumulative distribution")
             rows.append(row)
         scores = {name: Score.unpack(f"tables.{name}", tensors) for name in SCORES}
-        return cls([*rows, list(_SIDES)], [*tensors["tables.offsets"].tolist(), 0], scores)
+        return cls([*rows, *_FIXED], [*tensors["tables.offsets"].tolist(), *_FIXED_OFFSETS], scores)
 
 
 @compiled
@@ -197,7 +217,7 @@ def initial_tables() -> Tables:
         reach = np.abs(np.arange(-VECTOR_SPAN, VECTOR_SPAN + 1))
         rows.append(cumulative(np.append(0.5 * np.exp(-reach / scale) / scale + 1e-4, 1e-3)))
         offsets.append(-VECTOR_SPAN)
-    return Tables([*rows, list(_SIDES)], [*offsets, 0])
+    return Tables([*rows, *_FIXED], [*offsets, *_FIXED_OFFSETS])
 
 
 @dataclass(frozen=True, slots=True)

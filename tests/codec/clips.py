@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from pipeline.codec.brain import Brain
 from pipeline.codec.model import CodecNets
 from pipeline.codec.state import cell_tensor, mix
 from pipeline.codec.tables import initial_tables
-from pipeline.types import CELL, Frame, LayerName, Packet, RoiMask, cell_grid
+from pipeline.types import CELL, Frame, Layer, LayerName, Packet, RoiMask, cell_grid
 
 FRAME_US = 40_000
 Plane = npt.NDArray[np.uint8]
@@ -26,6 +26,12 @@ def small_brain(seed: int = 0) -> Brain:
         torch.manual_seed(seed)
         nets = CodecNets(inter_channels=16, intra_channels=16, depth=(1, 1))
     return Brain(nets.eval().requires_grad_(False), initial_tables(), torch.device("cpu"))
+
+
+def sizes(packets: Sequence[Packet], layer: Layer) -> list[int]:
+    """How many frames each packet's payload opens a mini-GOP of; 0 where it is empty."""
+    payloads = [packet.foreground if layer is Layer.FOREGROUND else packet.background for packet in packets]
+    return [1 + (payload[0] & 15) if payload else 0 for payload in payloads]
 
 
 def texture(height: int, width: int, seed: int, *, contrast: float = 60.0) -> Plane:

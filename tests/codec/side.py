@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.codec.layer import Coded
 from pipeline.codec.modes import MOVED, SPLIT, Vectors
 from pipeline.codec.past import Past
-from pipeline.codec.rans import SymbolReader, SymbolWriter
+from pipeline.codec.rans import SymbolReader, SymbolWriter, joined
+from pipeline.codec.tables import CodingTables
 
 
 def reader_of(writer: SymbolWriter, most: int = 100_000) -> SymbolReader:
     data, zeros = writer.finish()
     return SymbolReader(writer.tables, data, zeros, most=most)
+
+
+def reader_of_layers(tables: CodingTables, *coded: Coded) -> SymbolReader:
+    """Of layers that are not empty, one after the other."""
+    data, zeros = joined([one.section for one in coded if one.section is not None])
+    return SymbolReader(tables, data, zeros, most=1_000_000)
 
 
 def random_vectors(rng: np.random.Generator, cells: np.ndarray, limit: int) -> Vectors:

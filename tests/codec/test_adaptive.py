@@ -78,7 +78,7 @@ def test_a_reader_that_learns_reads_what_a_writer_wrote():
         reader = SymbolReader(theirs, data, zeros, most=3000)
         assert np.array_equal(reader.read(rows[:1200]), symbols[:1200])
         assert np.array_equal(reader.read(rows[1200:]), symbols[1200:])
-        reader.finish()
         ours.learn(*writer.collected())
-        theirs.learn(*reader.collected())
+        theirs.learn(*reader.end())
+        reader.finish()
     assert ours.rows == theirs.rows

@@ -10,9 +10,13 @@ import torch
 
 from pipeline.codec import Decoder, Encoder, Tuning, weights
 from pipeline.codec import decoder as decoder_module
+from pipeline.codec import encoder as encoder_module
+from pipeline.codec.brain import Brain
 from pipeline.codec.effort import EFFORTS
 from pipeline.codec.encoder import quality_step
+from pipeline.codec.layer import Coded, Job
 from pipeline.codec.nets import QUALITIES
+from pipeline.codec.state import LayerState, Planes
 from pipeline.errors import CodecError, StreamError
 from pipeline.types import CELL, Layer, Packet, RoiMask, StreamInfo
 from tests.codec.clips import (
@@ -64,13 +68,23 @@ def test_decoder_shows_what_the_encoder_meant(walked):
     assert sum(p.nbytes for p in packets) < 10 * clip[0][0].nbytes / 4
 
 
-def test_the_foreground_is_refined_now_and_then():
+def test_the_foreground_is_refined_now_and_then(monkeypatch):
+    qualities = []
+    encode_layer = encoder_module.encode_layer
+
+    def and_note(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Coded:
+        if state.layer is Layer.FOREGROUND:
+            qualities.append(job.q)
+        return encode_layer(brain, state, plate, job)
+
+    monkeypatch.setattr(encoder_module, "encode_layer", and_note)
     encoder = make(gop=6, quality=50.0, tuning=Tuning(refine_every=4, refine_offset=12))
-    packets = [encoder.encode(frame, mask) for frame, mask in walk(12, H, W, noise=1.0)]
+    for frame, mask in walk(12, H, W, noise=1.0):
+        encoder.encode(frame, mask)
     usual = quality_step(50.0)
-    assert [p.foreground[1] - usual for p in packets] == 2 * [12, 0, 0, 0, 12, 0]  # from each key frame on
-    finest = make(gop=6, quality=100.0)
-    assert next(finest.encode(frame, mask) for frame, mask in walk(1, H, W)).foreground[1] == QUALITIES - 1
+    assert [q - usual for q in qualities] == 2 * [12, 0, 0, 0, 12, 0]  # from each key frame on
+    make(gop=6, quality=100.0).encode(*next(iter(walk(1, H, W))))
+    assert qualities[-1] == QUALITIES - 1
 
 
 def test_encoding_is_deterministic(walked):

@@ -10,12 +10,13 @@ import torch
 
 from pipeline.codec import Decoder, Encoder, Tuning
 from pipeline.codec import encoder as encoder_module
-from pipeline.codec.group import MOST, Group, carried, checks, opens, pack, turns, unpack
+from pipeline.codec.group import MOST, Group, Opened, needed, pack, turns
+from pipeline.codec.layer import NOTHING, Coded
 from pipeline.codec.modes import AFTER, BEFORE, BOTH, MOVED, PLATE, SPLIT, STILL, Vectors, read_sides, write_sides
-from pipeline.codec.rans import SymbolWriter
-from pipeline.codec.tables import SIDE, initial_tables
+from pipeline.codec.rans import SymbolReader, SymbolWriter
+from pipeline.codec.tables import CODED, SIDE, initial_tables
 from pipeline.errors import CodecError, StreamError
-from pipeline.types import CELL, Frame, Packet, RoiMask
+from pipeline.types import CELL, Frame, Layer, Packet, RoiMask
 from tests.codec.clips import (
     FRAME_US,
     decode_all,
@@ -24,6 +25,7 @@ from tests.codec.clips import (
     meeting,
     planes,
     same,
+    sizes,
     small_brain,
     walk,
 )
@@ -31,6 +33,7 @@ from tests.codec.side import reader_of
 
 SIZES = range(1, MOST + 1)
 H, W = 64, 112
+TABLES = initial_tables()
 Clip = list[tuple[Frame, RoiMask]]
 
 
@@ -53,8 +56,8 @@ def test_every_frame_has_one_turn_after_those_it_is_predicted_from(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_packet_carries_what_its_frame_needs_and_no_more(size):
-    order, counts = [turn.place for turn in turns(size)], carried(size)
+def test_a_frame_is_decoded_when_it_is_shown_and_no_sooner(size):
+    order, counts = [turn.place for turn in turns(size)], needed(size)
     assert sum(counts) == len(counts) == size
     end = 0
     for place, count in enumerate(counts):
@@ -66,87 +69,71 @@ def test_a_packet_carries_what_its_frame_needs_and_no_more(size):
 def test_eight_frames():
     """Frozen: it stands in FORMAT.md."""
     assert [turn.place for turn in turns(8)] == [7, 3, 1, 0, 2, 5, 4, 6]
-    assert carried(8) == (4, 0, 1, 0, 2, 0, 1, 0)
+    assert [turn.depth for turn in turns(8)] == [0, 1, 2, 3, 3, 2, 3, 3]
+    assert needed(8) == (4, 0, 1, 0, 2, 0, 1, 0)
 
 
-def some_bodies(rng: np.random.Generator, size: int, share: float) -> list[bytes]:
-    """As a layer may code them; `share` of them are not empty."""
-    return [bytes(2) + rng.bytes(int(rng.integers(400))) if rng.random() < share else b"" for _ in range(size)]
+def body(rng: np.random.Generator) -> Coded:
+    """As a layer may be coded."""
+    writer = SymbolWriter(TABLES)
+    writer.add(rng.integers(0, 64, 50), rng.integers(-3, 4, 50))
+    return Coded(writer.section(), 7)
 
 
-def unpacked(payloads: list[bytes]) -> list[bytes]:
-    """As a decoder goes about it."""
-    found, size, place = [], 0, 0
-    for payload in payloads:
-        place += 1
-        if place >= size:
-            size, place = opens(payload), 0
-        found += unpack(payload, size, place)
-    return found
-
-
+@pytest.mark.parametrize("layer", list(Layer))
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.8, 1.0])
 @pytest.mark.parametrize("size", SIZES)
-def test_bodies_come_back(size, share):
+def test_bodies_come_back(size, share, layer):
     rng = np.random.default_rng(size)
-    for _ in range(5):
-        bodies = some_bodies(rng, size, share)
-        payloads = pack(bodies)
-        assert len(payloads) == size
-        assert unpacked(payloads) == bodies
-        assert opens(payloads[0]) == (size if any(bodies) else 1)
-        for payload, count in zip(payloads, carried(size), strict=True):
-            assert not payload or count
+    for _ in range(3):
+        coded = [body(rng) if rng.random() < share else NOTHING for _ in range(size)]
+        opened = Opened.of(pack(layer, TABLES, coded), layer, TABLES, 12)
+        if not any(one.section for one in coded):
+            assert opened == Opened(1)
+            continue
+        assert opened.size == size
+        assert list(opened.has) == [one.section is not None for one in coded]
+        for one in coded:
+            if one.section is not None:
+                opened.reader.begin(TABLES)
+                rows = np.array([TABLES.rows.index(one.section.rows[place]) for place in one.section.places])
+                assert opened.reader.read(rows).tolist() == one.section.symbols
+                opened.reader.end()
+        opened.reader.finish()
 
 
-def test_what_packets_look_like():
+def test_what_a_payload_looks_like():
     """Frozen: it stands in FORMAT.md."""
-    assert pack([b"", b"", b""]) == [b"", b"", b""]
-    assert pack([b"\1\2"]) == [b"\1\2"]
-    assert pack([b"\1\2", b""]) == [b"\x20\x02\x02\1\2\0", b""]
-    assert pack([b"", b"\1\2"]) == [b"\x20\x02\0\x02\1\2", b""]
-    assert pack([b"", b"", b"\1\2"]) == [b"\x20\x03\0\0", b"\1\2", b""], "an opening stays, with nothing in it"
-    long = bytes(130)
-    assert pack([long, b""])[0] == b"\x20\x02\x82\x01" + long + b"\0"
-    eight = pack([b"\1\1", *[b""] * 7])
-    assert eight == [b"\x20\x08\x02\1\1\0\0\0", *[b""] * 7], "nor is there anything where all that is carried is empty"
+    assert pack(Layer.FOREGROUND, TABLES, [NOTHING] * 3) == b""
+    none = Coded(SymbolWriter(TABLES).section(), 0)
+    assert pack(Layer.FOREGROUND, TABLES, [none]) == b"\x40\0\0\0\x80", "the empty state"
+    payload = pack(Layer.BACKGROUND, TABLES, [NOTHING, none])
+    assert payload[0] & 15 == 1
+    assert SymbolReader(TABLES, payload[1:], payload[0] >> 4, most=2).read(np.array([965, 966])).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
-    "payload", ["20", "2000", "2001", "2011", "20ff", "2108", "3008", "6008", "a008", "e002", "28", "3f"]
+    "payload", [b"\x40", b"\x80\0\0\0\x80", b"\xc0\0\0\0\x80", b"\x40\0\0\0\x7f", b"\x20\0\0\0\x80"]
 )
 def test_what_opens_no_mini_gop(payload):
-    with pytest.raises(StreamError, match="not valid"):
-        opens(bytes.fromhex(payload))
+    """No state, a reserved bit, and again, a state that is too small, one that is cut off."""
+    with pytest.raises(StreamError):
+        Opened.of(payload, Layer.FOREGROUND, TABLES, 12)
 
 
-def test_what_opens_one():
-    assert [opens(data) for data in (b"", b"\0", b"\x1f\x05", b"\x20\x02", b"\x20\x10\x05")] == [1, 1, 1, 2, 16]
+@pytest.mark.parametrize(("bits", "error"), [([0, 0, 0], "nothing in it"), ([1, 2, 0], "not a bit")])
+def test_a_mini_gop_without_bodies_is_refused(bits, error):
+    writer = SymbolWriter(TABLES)
+    writer.add(CODED + np.array([0, 1, 2]), np.array(bits))
+    data, zeros = writer.finish()
+    with pytest.raises(StreamError, match=error):
+        Opened.of(bytes((2 | zeros << 4,)) + data, Layer.FOREGROUND, TABLES, 12)
 
 
-def test_payloads_that_cannot_be():
-    opened, later = pack([b"ab", b"cdef", b"", b"gh", b"ij", b"kl", b"mn", b"op"])[0:5:4]
-    assert unpack(opened, 8, 0) == [b"ab", b"cdef", b"", b"gh"]
-    assert unpack(later, 8, 4) == [b"kl", b"mn"]
-    for place, payload in ((0, opened), (4, later)):
-        for length in range(2 if place == 0 else 1, len(payload)):
-            with pytest.raises(StreamError):
-                unpack(payload[:length], 8, place)
-        with pytest.raises(StreamError, match="follow"):
-            unpack(payload + b"\0", 8, place)
-    with pytest.raises(StreamError, match="out of range"):
-        unpack(b"\x07abcd\0", 8, 4)
-    with pytest.raises(StreamError, match="shortest"):
-        unpack(b"\x82\0kl\x02mn", 8, 4)
-    with pytest.raises(StreamError, match="follow"):
-        unpack(b"ab", 8, 1)
-
-
-def test_checks_are_sums_of_what_is_carried():
-    sums = [1, 10, 100, 1000, 0xFFFF, 7, 0xFFF0, 0x20]
-    assert checks(sums) == [1111, 0, 0xFFFF, 0, (7 + 0xFFF0) & 0xFFFF, 0, 0x20, 0]
-    assert checks([0xFFFF, 3]) == [2, 0]
-    assert checks([77]) == [77]
+def test_a_payload_longer_than_it_can_be_is_refused():
+    whole = pack(Layer.FOREGROUND, TABLES, [body(np.random.default_rng(0)), NOTHING])
+    with pytest.raises(StreamError, match="longer"):
+        Opened.of(whole + bytes(5 * 2 * (2 + 4 * 96 + 21 + 3)), Layer.FOREGROUND, TABLES, 1)
 
 
 def test_sides_come_back():
@@ -247,14 +234,9 @@ def test_the_foreground_alone_is_the_same_in_its_cells(met):
 
 def test_what_packets_carry(met):
     _, _, packets, _ = met
-    foreground, background = ([getattr(p, layer) for p in packets] for layer in ("foreground", "background"))
     assert [p.key for p in packets] == [n in (0, 12) for n in range(15)]
-    assert [n for n, data in enumerate(foreground) if data[:1] == b" "] == [1, 13], "an empty one is not opened"
-    assert [n for n, data in enumerate(background) if data[:1] == b" "][:2] == [1, 9], "each layer has its own"
-    assert foreground[1][1] == background[1][1] == 8
-    assert (background[9][1], foreground[13][1]) == (3, 2)
-    assert not any(foreground[9:12])
-    assert all(bool(data) == bool(count) for data, count in zip(foreground[1:9], carried(8), strict=True))
+    assert sizes(packets, Layer.FOREGROUND) == [1, 8, *[0] * 10, 1, 2, 0], "an empty one is not opened"
+    assert sizes(packets, Layer.BACKGROUND)[:12] == [0, 8, *[0] * 7, 3, 0, 0], "each layer has its own"
     assert all(p.sums[0] == 0 for p in packets if not p.foreground)
 
 
@@ -279,8 +261,7 @@ def test_what_is_left_before_a_key_frame_is_a_mini_gop_of_its_own():
     clip = list(walk(16, H, W))
     packets = encoder.encode_all(clip)
     assert [n for n, p in enumerate(packets) if p.key] == [0, 7, 14]
-    sizes = [p.foreground[1] if p.foreground[:1] == b" " else 0 for p in packets]
-    assert sizes == [0, 4, 0, 0, 0, 2, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0]
+    assert sizes(packets, Layer.FOREGROUND) == [1, 4, 0, 0, 0, 2, 0, 1, 4, 0, 0, 0, 2, 0, 1, 1]
     decoder = Decoder(encoder.info, device="cpu", brain=small_brain())
     expected = [decoder.decode(p) for p in packets]
     assert same(planes(expected[-1]), encoder_picture(encoder, clip[-1][1].cells))
@@ -291,36 +272,36 @@ def test_what_is_left_before_a_key_frame_is_a_mini_gop_of_its_own():
 
 def damaged(packets: list[Packet]) -> list[Packet]:
     """Each is wrong in another way."""
-    opened, middle, last = packets[1], packets[3], packets[7]
-    assert all(p.foreground for p in (opened, middle, last))
+    opened = packets[1]
+    first, rest = opened.foreground[0], opened.foreground[1:]
     bad = [
-        replace(opened, foreground=b"\x20\x11" + opened.foreground[2:]),
-        replace(opened, foreground=b"\x20\x07" + opened.foreground[2:]),
+        replace(opened, foreground=bytes((first ^ 0x80,)) + rest),
+        replace(opened, foreground=bytes((first ^ 0x10,)) + rest),
+        replace(opened, foreground=bytes((first ^ 1,)) + rest),
         replace(opened, foreground=opened.foreground[:1]),
-        replace(opened, foreground=opened.foreground[:2]),
-        replace(opened, foreground=opened.foreground[:-1]),
-        replace(opened, foreground=opened.foreground + b"\0"),
-        replace(opened, foreground=b"\x24" + opened.foreground[1:]),
-        replace(opened, background=opened.background[:-5]),
-        replace(middle, foreground=middle.foreground[:-4]),
-        replace(middle, foreground=b"\x20\x02" + middle.foreground),
-        replace(last, foreground=bytes((last.foreground[0] ^ 0x20,)) + last.foreground[1:]),
-        replace(packets[2], foreground=b"\1\2\3\4\5\6"),
+        replace(opened, foreground=opened.foreground[:-4]),
+        replace(opened, foreground=opened.foreground + bytes(4)),
+        replace(opened, background=opened.background[:-4]),
+        replace(opened, sums=(opened.sums[0] ^ 1, opened.sums[1])),
+        replace(opened, sums=(opened.sums[0], opened.sums[1] ^ 1)),
     ]
-    return bad + [replace(p, sums=(p.sums[0] ^ 1, p.sums[1])) for p in (opened, middle, last)]
+    return [*bad, replace(packets[2], foreground=b"\1\2\3\4\5\6"), replace(packets[8], background=opened.background)]
 
 
 def test_damage_is_named_and_the_next_key_frame_is_whole(met):
+    """By the end of the mini-GOP, and nothing is shown from there on."""
     encoder, _, packets, _ = met
     expected = decode_all(encoder, packets, brain=small_brain())
     for bad in damaged(packets):
         decoder = Decoder(encoder.info, device="cpu", brain=small_brain())
         for packet in packets[: bad.index]:
             decoder.decode(packet)
-        with pytest.raises(StreamError):
-            decoder.decode(bad)
-        with pytest.raises(StreamError, match="key frame"):
-            decoder.decode(packets[bad.index + 1])
+        following = iter([bad, *packets[bad.index + 1 : 9]])
+        with pytest.raises(StreamError, match="ground"):
+            all(map(decoder.decode, following))
+        for packet in following:
+            with pytest.raises(StreamError, match="key frame"):
+                decoder.decode(packet)
         for packet, whole in zip(packets[12:], expected[12:], strict=True):
             assert same(planes(decoder.decode(packet)), planes(whole))
 
@@ -342,7 +323,7 @@ def test_a_frame_of_another_size_stops_a_call_before_it_begins():
 def test_the_largest_mini_gop():
     encoder, clip = make(mini_gop=16), list(walk(17, H, W))
     packets = encoder.encode_all(clip)
-    assert packets[1].foreground[:2] == b"\x20\x10"
+    assert sizes(packets, Layer.FOREGROUND) == [1, 16, *[0] * 15]
     assert same(
         planes(decode_all(encoder, packets, brain=small_brain())[-1]), encoder_picture(encoder, clip[-1][1].cells)
     )

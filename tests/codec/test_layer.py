@@ -15,12 +15,14 @@ from pipeline.codec.group import Group, turns
 from pipeline.codec.layer import Job, decode_layer, encode_layer, layer_checksum
 from pipeline.codec.model import CodecNets
 from pipeline.codec.modes import AFTER, BEFORE, BOTH, MOVED, PLATE, SPLIT, Vectors, is_moving, places_of
+from pipeline.codec.rans import SymbolReader, SymbolWriter
 from pipeline.codec.state import Geometry, LayerState, Planes
 from pipeline.codec.symbols import LITTLE, Attempt, synthesise
-from pipeline.codec.tables import SIDE, initial_tables
+from pipeline.codec.tables import QUALITY, SAME_MAP, SIDE, initial_tables
 from pipeline.errors import StreamError
 from pipeline.types import Layer
 from tests.codec.clips import frame_of, small_brain, texture
+from tests.codec.side import reader_of, reader_of_layers
 
 GEOMETRY = Geometry(67, 101)
 CPU = torch.device("cpu")
@@ -69,8 +71,8 @@ def test_layers_round_trip_over_frames(layer):
         if k != 3:  # the same map twice takes another path
             job = random_job(rng, (0.0, 0.4, 0.9)[k % 3], (0, 25, 63)[k % 3])
         coded = encode_layer(brain, ours, plate, job)
-        assert bool(coded.payload[0] & 16) == (k == 3)
-        assert decode_layer(brain, theirs, plate, coded.payload) == coded.checksum
+        assert coded.section.symbols[1] == (k == 3)
+        assert decode_layer(brain, theirs, plate, reader_of_layers(TABLES, coded)) == coded.checksum
         assert all(torch.equal(a, b) for a, b in zip(ours.plane, theirs.plane, strict=True))
         assert torch.equal(ours.symbols, theirs.symbols)
         assert np.array_equal(ours.past.vector, theirs.past.vector)
@@ -100,7 +102,7 @@ def test_mini_gops_round_trip(layer):
                     moving = is_moving(job.vectors.mode)
                     job.vectors.side[moving] = rng.integers(0, 3, np.count_nonzero(moving))
                 coded = encode_layer(brain, mine, plate, job)
-                assert decode_layer(brain, other, plate, coded.payload) == coded.checksum
+                assert decode_layer(brain, other, plate, reader_of_layers(TABLES, coded)) == coded.checksum
             for group, state in zip(groups, (mine, other), strict=True):
                 group.coded(turn, state, plate)
         for place in range(size):
@@ -243,20 +245,46 @@ def test_window_does_not_matter():
     assert torch.allclose(a, b, atol=1e-3)
 
 
-@torch.inference_mode()
-@pytest.mark.parametrize("payload", [b"", b"\0", b"\x28\x10\0\0\0\x80", b"\x08\x40\0\0\0\x80", b"\x08\x10"])
-def test_payloads_that_cannot_be(payload):
-    """None, half a header, a reserved bit, a quality of 64, no state."""
-    state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU, TABLES)
-    with pytest.raises(StreamError):
-        decode_layer(small_brain(), state, planes(0), payload)
+def body(*symbols: tuple[int, int]) -> SymbolReader:
+    """Of tables and symbols as they stand."""
+    writer = SymbolWriter(TABLES)
+    writer.add(*np.array(symbols, np.int64).reshape(-1, 2).T)
+    return reader_of(writer)
 
 
 @torch.inference_mode()
-def test_a_layer_without_cells_is_refused():
+@pytest.mark.parametrize(
+    ("symbols", "error"),
+    [
+        ([], "no cell|ends before"),
+        ([(QUALITY, 32)], "quality step 64"),
+        ([(QUALITY, -33)], "quality step -1"),
+        ([(QUALITY, 0), (SAME_MAP, 2)], "not a bit"),
+        ([(QUALITY, 0), (SAME_MAP, 1)], "no cell"),
+    ],
+)
+def test_bodies_that_cannot_be(symbols, error):
     state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU, TABLES)
-    with pytest.raises(StreamError, match="no cell"):
-        decode_layer(small_brain(), state, planes(0), b"\x18\x10\0\0\0\x80")
+    with pytest.raises(StreamError, match=error):
+        decode_layer(small_brain(), state, planes(0), body(*symbols))
+
+
+def test_a_quality_is_expected_of_each_depth():
+    state = LayerState(Layer.FOREGROUND, GEOMETRY, CPU, TABLES)
+    found = {}
+    for depth, noted in ((0, None), (2, None), (0, 40), (2, None), (1, 30), (2, None), (2, 31), (3, None), (4, None)):
+        state.depth = depth
+        found[depth, noted] = state.expected_quality
+        if noted is not None:
+            state.note_quality(noted)
+        assert state.expected_quality == (noted if noted is not None else found[depth, noted])
+    assert found == {(0, None): 32, (2, None): 26, (0, 40): 32, (1, 30): 34, (2, 31): 26, (3, None): 28, (4, None): 26}
+    state.note_quality(0)
+    state.reset(planes(0))
+    assert state.expected_quality == 32, "a key frame forgets them"
+    state.note_quality(3)
+    state.depth = 4
+    assert state.expected_quality == 0
 
 
 def test_checksum_covers_everything():
@@ -321,6 +349,6 @@ def test_a_layer_where_no_symbol_pays_is_coded():
     cells = np.ones(GEOMETRY.cells, np.bool_)
     job = Job(plate, cells, Vectors.still(places_of(cells)), np.ones(cells.shape, np.float32), 20)
     coded = encode_layer(brain, ours, plate, job)
-    assert decode_layer(brain, theirs, plate, coded.payload) == coded.checksum
+    assert decode_layer(brain, theirs, plate, reader_of_layers(TABLES, coded)) == coded.checksum
     assert not ours.past.coded.any()
     assert all(torch.equal(a, b) for a, b in zip(theirs.plane, plate, strict=True))

@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from compressai import ans
 
-from pipeline.codec.rans import SymbolReader, SymbolWriter, _encode_few
+from pipeline.codec.adaptive import AdaptiveTables
+from pipeline.codec.rans import SymbolReader, SymbolWriter, _encode_few, joined
 from pipeline.codec.tables import FIRST_DOWN, FIRST_MAP, ROWS, initial_tables
 from pipeline.errors import StreamError
 
@@ -56,11 +56,42 @@ def test_the_coder_for_few_symbols_writes_what_compressai_does():
         symbols = np.where(rows < FIRST_MAP, rng.integers(-40, 41, count), rng.integers(0, 2, count))
         symbols[:2] = 2047, -2047
         rows[:2] = 1, FIRST_DOWN
-        theirs = ans.RansEncoder().encode_with_indexes(
-            symbols.tolist(), list(range(count)), [TABLES.rows[r] for r in rows], [TABLES.sizes[r] for r in rows],
-            [TABLES.offsets[r] for r in rows],
-        )  # fmt: skip
-        assert _encode_few(TABLES, rows.tolist(), symbols.tolist()) == theirs
+        sections = []
+        for part in (slice(3), slice(3, count)):
+            writer = SymbolWriter(TABLES)
+            writer.add(rows[part], symbols[part])
+            sections.append(writer.section())
+        theirs, zeros = joined(sections)
+        assert _encode_few(sections) == theirs[: 8 - zeros] + bytes(zeros) + theirs[8 - zeros :]
+
+
+def test_sections_with_tables_that_change_are_one_stream():
+    """A section is coded with the tables as they were when it was made."""
+    rng, learning = np.random.default_rng(5), AdaptiveTables(TABLES)
+    parts = [(rng.integers(0, FIRST_MAP, n), rng.integers(-3, 4, n)) for n in (40, 0, 3, 9000, 500)]
+    sections, alone = [], 0
+    for rows, symbols in parts:
+        writer = SymbolWriter(learning)
+        writer.add(rows, symbols)
+        sections.append(writer.section())
+        alone += len(writer.finish()[0])
+        learning.learn(rows, symbols)
+    data, zeros = joined(sections)
+    assert len(data) < alone - 16
+
+    def read(reader: SymbolReader) -> None:
+        learning = AdaptiveTables(TABLES)
+        for rows, symbols in parts:
+            reader.begin(learning)
+            assert np.array_equal(reader.read(rows), symbols)
+            found = reader.end()
+            assert np.array_equal(found[0], rows)
+            learning.learn(*found)
+        reader.finish()
+
+    read(SymbolReader(TABLES, data, zeros, most=20_000))
+    with pytest.raises(StreamError, match="follow"):
+        read(SymbolReader(TABLES, data + bytes(4), zeros, most=20_000))
 
 
 def test_nothing_at_all_is_the_empty_state():

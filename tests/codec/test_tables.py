@@ -10,13 +10,18 @@ import torch
 
 from pipeline.codec.rans import SymbolWriter
 from pipeline.codec.tables import (
+    ALL_STILL,
+    CODED,
+    DEPTHS,
     FIRST_ACROSS,
     FIRST_DOWN,
     FIRST_FLAG,
     FIRST_MAP,
     FIRST_MODE,
     FIRST_TAKEN,
+    QUALITY,
     ROWS,
+    SAME_MAP,
     SIDE,
     VECTOR_SPAN,
     Counts,
@@ -31,12 +36,20 @@ def test_rows_have_their_places():
     # Frozen: they stand in FORMAT.md.
     assert (FIRST_MAP, FIRST_MODE, FIRST_FLAG, FIRST_TAKEN) == (64, 192, 576, 704)
     assert (FIRST_DOWN, FIRST_ACROSS, ROWS, SIDE) == (812, 836, 956, 956)
-    assert (initial_tables().rows[SIDE], initial_tables().offsets[SIDE]) == ([0, 32768, 49152, 65535, 65536], 0)
+    assert (ALL_STILL, SAME_MAP, QUALITY, CODED, DEPTHS) == (957, 958, 959, 960, 5)
+    tables = initial_tables()
+    assert (tables.rows[SIDE], tables.offsets[SIDE]) == ([0, 32768, 49152, 65535, 65536], 0)
+    assert tables.rows[ALL_STILL] == tables.rows[SAME_MAP] == [0, 32768, 65535, 65536]
+    assert tables.rows[QUALITY][7:11] == [6656, 10752, 50752, 54848]
+    assert tables.offsets[957:] == [0, 0, -8, *[0] * 10]
+    assert [row[1] for row in tables.rows[CODED:]] == [
+        5535, 20535, 29535, 39535, 51535, 9535, 43535, 53535, 58535, 62035,
+    ]  # fmt: skip
 
 
 def test_every_table_is_a_distribution():
     tables = initial_tables()
-    assert len(tables.rows) == len(tables.sizes) == len(tables.offsets) == ROWS + 1
+    assert len(tables.rows) == len(tables.sizes) == len(tables.offsets) == ROWS + 14
     for row, size in zip(tables.rows, tables.sizes, strict=True):
         assert row[0] == 0
         assert row[-1] == 65536
