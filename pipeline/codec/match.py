@@ -1,7 +1,8 @@
 """Block matching: where in a reference the content of each cell, and of each of its four blocks, lies. Encoder only.
 
 Cell by cell in raster order. Whole pixels are looked for around where the cell lay last, where its neighbours lie and
-where it is, and at half size over a wide range. Then halves and quarters of pixels.
+where it is, and at half size over a wide range; over a wider one where that finds little and the reference is some
+frames away. Then halves and quarters of pixels.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-_COARSE = 16  # pixels at half size, either way
-_COLUMNS = 40  # of shifts that are tried at a time: those of _COARSE, filled up to whole vector registers
+_COARSE, _WIDE = 16, 62  # pixels at half size, either way
+_WIDE_FROM = 4  # frames between a picture and its reference
+_POOR, _BETTER = np.float32(64), np.float32(0.7)  # bits that an error is worth; what a wider search has to leave of it
 _QUARTERS = 3  # quarter pixels, either way
 _REACH = 4  # pixels around a block that its interpolation needs
 _AREA = 8 + 2 * _REACH
@@ -64,40 +66,51 @@ class Matches:
 
 
 def match(
-    current: Bytes, reference: Bytes, places: Ints, last: Ints, *, price: float, effort: Effort = BEST,
-    mirror: tuple[Bytes, int, int] | None = None,
+    current: Bytes, reference: Bytes, places: Ints, last: Ints, *, price: float, distance: int = 1,
+    effort: Effort = BEST, mirror: tuple[Bytes, int, int] | None = None,
 ) -> Matches:  # fmt: skip
     """Match cells at `places` (n,2), in raster order, of the luma planes (H,W). `last` (n,2): vectors worth trying,
-    quarter pixels. `price`: the squared error that a bit of vector is worth. `mirror`: what comes after, how far the
-    reference is and how far that: cells are matched with the mean of both, as they go on moving."""
+    quarter pixels. `price`: the squared error that a bit of vector is worth. `distance` in frames. `mirror`: what comes
+    after, how far the reference is and how far that: cells are matched with the mean of both, as they go on moving."""
     found = Matches.none(len(places))
     after, near, far = mirror or (reference, 1, 1)
     planes = _Planes(current, reference, mirror is not None, after, near, far)
-    _match(planes, places, last, np.float32(price), effort.split, found.whole, found.own)
+    wide = distance >= _WIDE_FROM
+    _match(planes, places, last, np.float32(price), effort.split, wide, found.whole, found.own)
     return found
 
 
 @compiled
-def _match(planes: _Planes, places: Ints, last: Ints, price: np.float32, split: bool, whole: Ints, own: Ints) -> None:
+def _match(
+    planes: _Planes, places: Ints, last: Ints, price: np.float32, split: bool, wide: bool, whole: Ints, own: Ints
+) -> None:
     rows, cols = planes.current.shape[0] // 16, planes.current.shape[1] // 16
     near = np.zeros((rows + 1, cols + 2, 2), np.int64)  # what was found for the cells before, whole pixels
     known = np.zeros((rows + 1, cols + 2), np.bool_)
     area, small = np.empty((16, 16), np.float32), np.empty((8, 8), np.float32)
     starts, around = np.empty((_STARTS, 2), np.int64), np.empty((2, 9), np.float32)
     lines, shifted = np.empty((3, _AREA, 8), np.float32), np.empty((2, 9, 8, 8), np.float32)
-    wide, errors = np.empty((8 + 2 * _COARSE, 8 + _COLUMNS), np.float32), np.empty(_COLUMNS, np.float32)
+    around_it, errors = _range(_COARSE)
+    around_it_wide, errors_wide = _range(_WIDE if wide else 0)
     for n in range(len(places)):
         row, col = places[n, 0], places[n, 1]
         top, left = 16 * row, 16 * col
         middle_y, middle_x = _middle(near, row, col)
         count = _starts(starts, near, known, row, col, last[n])
         y, x, cost = _descend(planes, top, left, 16, area, starts[:count], 4 * middle_y, 4 * middle_x, price)
-        starts[count, 0], starts[count, 1] = _far(planes.current, planes.reference, top, left, price, wide, errors)
-        far_y, far_x, far_cost = _descend(
-            planes, top, left, 16, area, starts[count : count + 1], 4 * middle_y, 4 * middle_x, price
-        )
-        if far_cost < cost:
-            y, x = far_y, far_x
+        for farther in range(2 if wide else 1):
+            if farther and cost <= _POOR * price:
+                continue
+            starts[count, 0], starts[count, 1] = (
+                _far(planes.current, planes.reference, top, left, _WIDE, price, around_it_wide, errors_wide)
+                if farther
+                else _far(planes.current, planes.reference, top, left, _COARSE, price, around_it, errors)
+            )
+            far_y, far_x, far_cost = _descend(
+                planes, top, left, 16, area, starts[count : count + 1], 4 * middle_y, 4 * middle_x, price
+            )
+            if far_cost < (_BETTER * cost if farther else cost):
+                y, x, cost = far_y, far_x, far_cost
         near[row + 1, col + 1, 0], near[row + 1, col + 1, 1] = y, x
         known[row + 1, col + 1] = True
         whole[n, 0], whole[n, 1] = 4 * y, 4 * x
@@ -233,32 +246,40 @@ def _error_of_both(planes: _Planes, top: int, left: int, size: int, dy: int, dx:
 
 
 @compiled
+def _range(reach: int) -> tuple[Floats, Floats]:
+    """What `_far` needs: room for what lies around a cell, and for the errors of a row of shifts, which are filled up
+    to whole vector registers."""
+    columns = (2 * reach + 8) // 8 * 8
+    return np.empty((8 + 2 * reach, 8 + columns), np.float32), np.empty(columns, np.float32)
+
+
+@compiled
 def _far(
-    current: Bytes, reference: Bytes, top: int, left: int, price: np.float32, area: Floats, errors: Floats
+    current: Bytes, reference: Bytes, top: int, left: int, reach: int, price: np.float32, area: Floats, errors: Floats
 ) -> tuple[int, int]:
-    """Even pixels: where a cell lies, found at half size."""
+    """Even pixels: where a cell lies, found at half size, so many pixels either way."""
     height, width = reference.shape[0] - 1, reference.shape[1] - 1
     for i in range(area.shape[0]):
-        upper = min(max(top + 2 * (i - _COARSE), 0), height - 1)
+        upper = min(max(top + 2 * (i - reach), 0), height - 1)
         for j in range(area.shape[1]):
-            x = min(max(left + 2 * (j - _COARSE), 0), width - 1)
+            x = min(max(left + 2 * (j - reach), 0), width - 1)
             area[i, j] = _four(reference, upper, x)
     best_y, best_x, best = 0, 0, np.float32(np.inf)
-    for y in range(2 * _COARSE + 1):
-        for x in range(_COLUMNS):
+    for y in range(2 * reach + 1):
+        for x in range(len(errors)):
             errors[x] = 0
         for i in range(8):
             for j in range(8):
                 sample = _four(current, top + 2 * i, left + 2 * j)
-                for x in range(_COLUMNS):
+                for x in range(len(errors)):
                     d = area[y + i, x + j] - sample
                     errors[x] += d * d
-        for x in range(2 * _COARSE + 1):
+        for x in range(2 * reach + 1):
             # Sums of four pixels: a fourth of their squared error is that of the four.
-            cost = errors[x] / np.float32(4) + price * (_BITS[8 * abs(y - _COARSE)] + _BITS[8 * abs(x - _COARSE)])
+            cost = errors[x] / np.float32(4) + price * (_BITS[8 * abs(y - reach)] + _BITS[8 * abs(x - reach)])
             if cost < best:
                 best_y, best_x, best = y, x, cost
-    return 2 * (best_y - _COARSE), 2 * (best_x - _COARSE)
+    return 2 * (best_y - reach), 2 * (best_x - reach)
 
 
 @compiled

@@ -8,6 +8,7 @@ codes them. All of it runs on the host, wherever the nets are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -90,7 +91,7 @@ class MotionSearch:
         past, weight = state.past, loss_weight(torch.from_numpy(importance[lively])).numpy() * np.float32(LAMBDA)
         matches = [Matches.none(len(places))]
         if move:
-            matches = self._matches(scene, places, past.vector[lively], step**2 / LAMBDA, effort)
+            matches = self._matches(scene, places, past.vector[lively], state.span, step**2 / LAMBDA, effort)
         moment = Moment(state.layer, q, state.age)
         modes, field = ModeField(state.tables, moment, cells, past), VectorField(moment, past)
         of_cells, number, scratch = lively[cells], np.cumsum(lively[cells]) - 1, scratch_space()
@@ -116,19 +117,21 @@ class MotionSearch:
                 modes.holds(phase, vectors.mode[everyone])
         return vectors
 
-    def _matches(self, scene: Scene, places: Ints, last: Ints, price: float, effort: Effort) -> list[Matches]:
-        """Where the cells at `places` (n,2) lie; between two frames in both, in the one before and in the one after,
-        as they have moved since the one before."""
+    def _matches(
+        self, scene: Scene, places: Ints, last: Ints, span: int, price: float, effort: Effort
+    ) -> list[Matches]:
+        """Where the cells at `places` (n,2) lie, `span` frames back; between two frames in both, in the one before and
+        in the one after, as they have moved since the one before."""
         now, before, after = scene.picture[0], scene.before[0], scene.after[0]
+        look = partial(match, now, places=places, price=price, effort=effort)
         if not scene.sides:
-            return [match(now, before, places, last, price=price, effort=effort)]
-        mirror = (after, scene.near, scene.far)
-        both = match(now, before, places, last, price=price, effort=effort, mirror=mirror)
+            return [look(before, last=last, distance=span)]
+        both = look(before, last=last, distance=scene.near, mirror=(after, scene.near, scene.far))
         if not effort.refine:  # what moves with one side alone moves as with both
             return [both] * SIDES
-        onward = match(now, after, places, -scaled(last, scene.far, scene.near), price=price, effort=effort)
+        onward = look(after, last=-scaled(last, scene.far, scene.near), distance=scene.far)
         back = [-scaled(each, scene.near, scene.far) for each in (onward.whole, onward.own)]
-        return [both, match(now, before, places, last, price=price, effort=effort), Matches(*back)]
+        return [both, look(before, last=last, distance=scene.near), Matches(*back)]
 
 
 @compiled

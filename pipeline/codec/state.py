@@ -188,7 +188,7 @@ class LayerState:
         rows, cols = self.geometry.cells
         self.plane: Planes = plate
         self.sides: Sides | None = None
-        self._span = 1  # frames that the last vectors reach back
+        self.span = 1  # frames that vectors reach back
         self._motion = np.zeros((rows, cols, 2), np.int64)  # of a frame between others, where it does not say otherwise
         self._apart: Cells = np.zeros((rows, cols), np.bool_)  # where the plane may not be the plate
         self.tables = AdaptiveTables(self._begin)
@@ -210,7 +210,7 @@ class LayerState:
         if self.sides is not None:
             as_expected = ~self.past.cells | (mode == STILL)
             motion = np.where(as_expected[..., None], self._motion, motion)
-        return Shown(self.plane, self.past, self.symbols, self._apart, motion, self._span)
+        return Shown(self.plane, self.past, self.symbols, self._apart, motion, self.span)
 
     @property
     def expected_quality(self) -> int:
@@ -224,8 +224,8 @@ class LayerState:
 
     def reach(self, distance: int) -> None:
         """The next frame is so many frames after the last one: what moved on as before moved so much further."""
-        if distance != self._span:
-            self.past, self._span = _stretched(self.past, distance, self._span), distance
+        if distance != self.span:
+            self.past, self.span = _stretched(self.past, distance, self.span), distance
 
     def between(
         self, before: Shown, after: Shown, distances: tuple[int, int], apart: Cells, *, depth: int = 1
@@ -237,7 +237,7 @@ class LayerState:
         near, far = distances
         state.sides = Sides(before.plane, after.plane, near, far)
         state.past, state.symbols = _stretched(after.past, near, after.span), after.symbols
-        state._span, state._apart, state.tables = near, before.apart | after.apart, self._between
+        state.span, state._apart, state.tables = near, before.apart | after.apart, self._between
         state.plane, state._motion = mean_of(before.plane, after.plane, apart), np.zeros_like(after.motion)
         if self.layer is Layer.FOREGROUND:
             motion = scaled(after.motion, near, after.span)

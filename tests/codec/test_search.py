@@ -59,6 +59,16 @@ def test_every_block_of_a_cell_finds_its_own():
     assert found.own[2 * COLS + 3].tolist() == [[0, 12], [8, -4], [0, 12], [8, -4]]
 
 
+@pytest.mark.parametrize(("distance", "found"), [(1, False), (3, False), (4, True), (16, True)])
+def test_what_is_some_frames_away_is_looked_for_farther_off(distance, found):
+    """A square that has moved by 100 pixels, over a wall."""
+    before, now = texture(160, 320, 1), texture(160, 320, 1)
+    before[64:112, 48:96] = now[56:104, 148:196] = texture(48, 48, 2)
+    places = np.array([(4, 10)])
+    whole = match(now, before, places, np.zeros_like(places), price=1.0, distance=distance).whole
+    assert (whole[0].tolist() == [4 * 8, 4 * -100]) == found
+
+
 def choose(now: np.ndarray, before: np.ndarray, plate: np.ndarray, *, move: bool = True, q: int = 40) -> Vectors:
     """What the search chooses for all cells of a picture, from random nets' principal components."""
     geometry, cpu, cells = Geometry(HEIGHT, WIDTH), torch.device("cpu"), np.ones((ROWS, COLS), np.bool_)

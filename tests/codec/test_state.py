@@ -73,7 +73,7 @@ def test_vectors_are_stretched_to_what_is_coded_next():
     state.reach(2)
     assert state.past.vector[1, 2].tolist() == [10, -6]
     state = moved_state((5, -3))
-    state._span = 2
+    state.span = 2
     state.reach(1)
     assert state.past.vector[1, 2].tolist() == [3, -1], "halves up"
 
@@ -89,7 +89,7 @@ def test_a_frame_between_others_begins_as_what_they_are():
     assert after.past.vector[1, 2].tolist() == [36, -36]
     assert np.array_equal(between.past.since, after.past.since)
     assert torch.equal(between.symbols, after.symbols)
-    assert (between.age, between._span, between.sides.near, between.sides.far) == (1, 1, 1, 3)
+    assert (between.age, between.span, between.sides.near, between.sides.far) == (1, 1, 1, 3)
     assert torch.equal(between.plane[0], mean_of(before.plane, after.plane, apart)[0])
     between.tables.learn(np.full(9, 700), np.ones(9, np.int64))
     between.commit_empty()
