@@ -162,6 +162,66 @@ def order(size: int) -> list[tuple[int, int, int | None, int]]:
     return [(size - 1, -1, None, 0), *between(-1, size - 1, 1)]
 
 
+def told_apart(mode: np.ndarray, side: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """What tells how positions are predicted, (2R,2C,4); mode -1 outside of the map."""
+    coarse = np.stack((np.where(mode == 3, 1, mode), side), -1).repeat(2, 0).repeat(2, 1)
+    return np.concatenate((coarse, spread_vectors(vector)), -1)
+
+
+def smooth(planes: list[np.ndarray], how: np.ndarray, coded: np.ndarray, q: int) -> None:
+    """Edges of a frame."""
+    t = math.floor(1 + 18 * 2 ** (-q / 12))
+    b = 8 * max(54 - q, 36 - q // 2) // 5
+    for turned in (False, True):
+        y, u, v = (plane.T if turned else plane for plane in planes)
+        a, c = (how.transpose(1, 0, 2), coded.T) if turned else (how, coded)
+        for row, col in np.ndindex(c.shape):
+            if not col or a[row, col, 0] < 0 or a[row, col - 1, 0] < 0:
+                continue
+            if c[row, col] or c[row, col - 1] or (a[row, col] != a[row, col - 1]).any():
+                for part in (0, 4):
+                    here = slice(8 * row + part, 8 * row + part + 4)
+                    luma_edge(y[here, 8 * col - 4 : 8 * col + 4], t, b)
+                for plane in (u, v):
+                    chroma_edge(plane[4 * row : 4 * row + 4, 4 * col - 2 : 4 * col + 2], t // 2)
+
+
+def luma_edge(x: np.ndarray, t: int, b: int) -> None:
+    """(4,8) samples around an edge."""
+    p, q = x[:, 3::-1].copy(), x[:, 4:].copy()
+    bend = [np.abs(side[:, 2] - 2 * side[:, 1] + side[:, 0])[[0, 3]] for side in (p, q)]
+    if sum(each.sum() for each in bend) >= b:
+        return
+    ends = np.abs(p[:, 3] - p[:, 0]) + np.abs(q[:, 3] - q[:, 0])
+    flat = all(
+        2 * (bend[0][k] + bend[1][k]) < b // 4 and ends[n] < b // 8 and abs(p[n, 0] - q[n, 0]) < (5 * t + 1) // 2
+        for k, n in enumerate((0, 3))
+    )
+    for one, other, sign, own, put in ((p, q, 1, bend[0], x[:, 3::-1]), (q, p, -1, bend[1], x[:, 4:])):
+        a0, a1, a2, a3 = one.T
+        b0, b1 = other[:, 0], other[:, 1]
+        if flat:
+            put[:, 0] += ((a2 + 2 * a1 + 2 * a0 + 2 * b0 + b1 + 4) // 8 - a0).clip(-2 * t, 2 * t)
+            put[:, 1] += ((a2 + a1 + a0 + b0 + 2) // 4 - a1).clip(-2 * t, 2 * t)
+            put[:, 2] += ((2 * a3 + 3 * a2 + a1 + a0 + b0 + 4) // 8 - a2).clip(-2 * t, 2 * t)
+            continue
+        s = (9 * (q[:, 0] - p[:, 0]) - 3 * (q[:, 1] - p[:, 1]) + 8) // 16
+        small, s = np.abs(s) < 10 * t, s.clip(-t, t)
+        put[:, 0] += np.where(small, sign * s, 0)
+        if own.sum() < (b + b // 2) // 8:
+            more = (((a2 + a0 + 1) // 2 - a1 + sign * s) // 2).clip(-(t // 2), t // 2)
+            put[:, 1] += np.where(small, more, 0)
+    x[:] = x.clip(0, 255)
+
+
+def chroma_edge(x: np.ndarray, h: int) -> None:
+    """(4,4) samples around an edge."""
+    p1, p0, q0, q1 = x.T.copy()
+    s = ((4 * (q0 - p0) + p1 - q1 + 4) // 8).clip(-h, h)
+    x[:, 1] = (p0 + s).clip(0, 255)
+    x[:, 2] = (q0 - s).clip(0, 255)
+
+
 @dataclass
 class Done:
     """What a frame leaves. `reach`: how many frames its vectors go back."""
@@ -362,6 +422,11 @@ class Layer:
         whole = cells.repeat(2, 0).repeat(2, 1)
         p = self._prediction(whole, mode, vector, told)
         self._paint(whole, flags_now, p, symbols, q)
+        if self.kind != "plate":
+            moved = vector.copy()
+            if self.sides:
+                moved[mode == 0] = self.began[mode == 0][:, None]
+            smooth(self.plane, told_apart(mode, told, moved), flags_now, q)
         self.before.then(cells, mode, vector[:, :, 0], flags_now, symbols)
         self.age += 1
         return crc32c(check + symbols[flags_now].astype("<i2").tobytes()) & 0xFFFF

@@ -218,8 +218,11 @@ def encode_layer(brain: Brain, state: LayerState, plate: Planes, job: Job) -> Co
     writer.add(tried.rows, tried.coded)
     symbols, pictures[chosen] = tried.symbols, tried.pictures
     section = _learnt(brain, writer, state, job.q)
-    mode, vector = job.vectors.mode, job.vectors.vector
-    state.commit(job.cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=mode, vector=vector)
+    told = job.vectors
+    state.commit(
+        job.cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=told.mode, vector=told.vector,
+        side=told.side, q=job.q,
+    )  # fmt: skip
     between, head = state.sides is not None, bytes((flags, job.q))
     return Coded(section, layer_checksum(head, job.cells, (job.vectors, chosen), symbols, between=between))
 
@@ -229,7 +232,7 @@ def encode_still(brain: Brain, state: LayerState, job: Job) -> Coded:
     writer = SymbolWriter(state.tables, brain.counts)
     flags = _write_side(writer, state, job, np.zeros_like(state.past.coded))
     section = _learnt(brain, writer, state, job.q)
-    state.commit_still(job.cells)
+    state.commit_still(job.cells, job.q)
     none = torch.zeros(4 * len(job.vectors.places), dtype=torch.bool)
     between, head = state.sides is not None, bytes((flags, job.q))
     return Coded(
@@ -343,8 +346,9 @@ def decode_layer(brain: Brain, state: LayerState, plate: Planes, reader: SymbolR
         state.note_quality(q)
         pictures[chosen] = synthesise(brain, kind, coded, symbols, pictures[chosen], q)
     state.commit(
-        cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=vectors.mode, vector=vectors.vector
-    )
+        cells, window, at=at, blocks=pictures, coded=coded, symbols=symbols, mode=vectors.mode, vector=vectors.vector,
+        side=vectors.side, q=q,
+    )  # fmt: skip
     between, head = state.sides is not None, bytes((_STILL * still | _SAME * same, q))
     return layer_checksum(head, cells, (vectors, chosen), symbols, between=between)
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from pipeline.codec.adaptive import AdaptiveTables
 from pipeline.codec.between import follow, mean_of
 from pipeline.codec.blocks import SAMPLES, Positions, put_blocks
+from pipeline.codec.deblock import how_predicted, smooth
 from pipeline.codec.modes import STILL
 from pipeline.codec.motion import Planes as Planes
 from pipeline.codec.motion import fetch, scaled
@@ -168,6 +169,11 @@ class Sides:
         return torch.floor_((found + 1) / 2)
 
 
+def _copied(planes: Planes) -> Planes:
+    y, u, v = (plane.clone() for plane in planes)
+    return y, u, v
+
+
 def _stretched(past: Past, distance: int, span: int) -> Past:
     """The past with vectors that reach `distance` frames back, and not `span`."""
     if distance == span:
@@ -255,22 +261,34 @@ class LayerState:
 
     def commit(
         self, cells: Cells, window: Window, *, at: Positions, blocks: Tensor, coded: Positions, symbols: Tensor,
-        mode: Ints, vector: Ints,
+        mode: Ints, vector: Ints, side: Ints, q: int,
     ) -> None:  # fmt: skip
-        """A frame, all of it inside `window`: `blocks` (N,96) grey levels at the positions `at` of all its cells,
-        `symbols` (M,96) at those that are `coded`; `mode` (n,), `vector` (n,4,2) of the cells."""
-        plane = tuple(p.clone() for p in self.plane)
-        self.plane = plane[0], plane[1], plane[2]
+        """A frame of quality `q`, all of it inside `window`: `blocks` (N,96) grey levels at the positions `at` of all
+        its cells, `symbols` (M,96) at those that are `coded`; `mode` and `side` (n,), `vector` (n,4,2) of the cells."""
+        self.plane = _copied(self.plane)
         put_blocks(window.of(self.plane), at, blocks.round().clamp(0, 255).to(torch.uint8))
         flags = np.zeros_like(self.past.coded)
         flags[window.positions] = coded.chosen[0].cpu().numpy()
+        self._smooth(cells, flags, mode, vector, side, q)
         self._remember(cells, flags, symbols, mode, vector)
 
-    def commit_still(self, cells: Cells) -> None:
-        """A frame all of whose `cells` stay as they are."""
+    def commit_still(self, cells: Cells, q: int) -> None:
+        """A frame of quality `q` all of whose `cells` stay as they are."""
         count = np.count_nonzero(cells)
-        none, still = np.zeros_like(self.past.coded), np.zeros((count, 4, 2), np.int64)
-        self._remember(cells, none, self.symbols[:0], np.zeros(count, np.int64), still)
+        nothing, none, still = (
+            np.zeros(count, np.int64),
+            np.zeros_like(self.past.coded),
+            np.zeros((count, 4, 2), np.int64),
+        )
+        self.plane = _copied(self.plane)
+        self._smooth(cells, none, nothing, still, nothing, q)
+        self._remember(cells, none, self.symbols[:0], nothing, still)
+
+    def _smooth(self, cells: Cells, flags: Cells, mode: Ints, vector: Ints, side: Ints, q: int) -> None:
+        """The edges of the frame, between cells of its map. Cells that stay moved before the frame was coded."""
+        if self.sides is not None:
+            vector = np.where((mode == STILL)[:, None, None], self._motion[cells][:, None], vector)
+        smooth(self.plane, how_predicted(cells, mode, vector, side), flags, q)
 
     def _remember(self, cells: Cells, flags: Cells, symbols: Tensor, mode: Ints, vector: Ints) -> None:
         self._apart = self._apart | cells
