@@ -5,7 +5,7 @@ from __future__ import annotations
 import cProfile
 from collections.abc import Callable, Mapping
 
-from pipeline.codec import layer, nets, rans
+from pipeline.codec import deblock, layer, nets, rans
 from pipeline.codec.change import ChangeDetector, CleanScene, block_means
 from pipeline.codec.entropy import IndexNet, MeanNet
 from pipeline.codec.model import quantise
@@ -19,8 +19,9 @@ STAGES: Mapping[str, tuple[Callable[..., object], ...]] = {
     "prediction": (layer.predict,),
     "analysis": (nets.Analysis.forward,),
     "entropy model": (IndexNet.begin, IndexNet.forward, MeanNet.forward, quantise),
-    "entropy coding": (layer._write_side, rans.SymbolWriter.finish),
+    "entropy coding": (layer._write_side, rans.SymbolWriter.section, rans.joined),
     "synthesis": (nets.Synthesis.forward,),
+    "edges": (deblock.smooth,),
 }
 
 
