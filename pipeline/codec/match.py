@@ -100,7 +100,7 @@ def _match(
         y, x, cost = _descend(planes, top, left, 16, area, starts[:count], 4 * middle_y, 4 * middle_x, price)
         for farther in range(2 if wide else 1):
             if farther and cost <= _POOR * price:
-                continue
+                break
             starts[count, 0], starts[count, 1] = (
                 _far(planes.current, planes.reference, top, left, _WIDE, price, around_it_wide, errors_wide)
                 if farther
