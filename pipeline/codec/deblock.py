@@ -88,8 +88,10 @@ def _luma_edge(x: Bytes, at: int, over: int, along: int, most: Number, lively: N
         k = at + 3 * n * along
         p0, p3 = np.int64(x[k - over]), np.int64(x[k - 4 * over])
         q0, q3 = np.int64(x[k]), np.int64(x[k + 3 * over])
-        flat = flat and bool(2 * (bends[n, 0] + bends[n, 1]) < lively >> 2)
-        flat = flat and bool(abs(p3 - p0) + abs(q0 - q3) < lively >> 3 and abs(p0 - q0) < (5 * most + 1) >> 1)
+        if 2 * (bends[n, 0] + bends[n, 1]) >= lively >> 2 or abs(p3 - p0) + abs(q0 - q3) >= lively >> 3:
+            flat = False
+        if abs(p0 - q0) >= (5 * most + 1) >> 1:
+            flat = False
     calm = (lively + (lively >> 1)) >> 3
     calm_p, calm_q = bends[0, 0] + bends[1, 0] < calm, bends[0, 1] + bends[1, 1] < calm
     for n in range(4):
@@ -98,12 +100,8 @@ def _luma_edge(x: Bytes, at: int, over: int, along: int, most: Number, lively: N
         q0, q1, q2 = np.int64(x[k]), np.int64(x[k + over]), np.int64(x[k + 2 * over])
         if flat:
             p3, q3 = np.int64(x[k - 4 * over]), np.int64(x[k + 3 * over])
-            x[k - over] = _between((p2 + 2 * p1 + 2 * p0 + 2 * q0 + q1 + 4) >> 3, p0 - 2 * most, p0 + 2 * most)
-            x[k - 2 * over] = _between((p2 + p1 + p0 + q0 + 2) >> 2, p1 - 2 * most, p1 + 2 * most)
-            x[k - 3 * over] = _between((2 * p3 + 3 * p2 + p1 + p0 + q0 + 4) >> 3, p2 - 2 * most, p2 + 2 * most)
-            x[k] = _between((p1 + 2 * p0 + 2 * q0 + 2 * q1 + q2 + 4) >> 3, q0 - 2 * most, q0 + 2 * most)
-            x[k + over] = _between((p0 + q0 + q1 + q2 + 2) >> 2, q1 - 2 * most, q1 + 2 * most)
-            x[k + 2 * over] = _between((p0 + q0 + q1 + 3 * q2 + 2 * q3 + 4) >> 3, q2 - 2 * most, q2 + 2 * most)
+            _flatten(x, k - over, -over, p0, p1, p2, p3, q0, q1, most)
+            _flatten(x, k, over, q0, q1, q2, q3, p0, p1, most)
             continue
         change = (9 * (q0 - p0) - 3 * (q1 - p1) + 8) >> 4
         if abs(change) >= 10 * most:
@@ -111,11 +109,28 @@ def _luma_edge(x: Bytes, at: int, over: int, along: int, most: Number, lively: N
         step = _between(change, -most, most)
         x[k - over], x[k] = _between(p0 + step, 0, 255), _between(q0 - step, 0, 255)
         if calm_p:
-            more = _between((((p2 + p0 + 1) >> 1) - p1 + step) >> 1, -(most >> 1), most >> 1)
-            x[k - 2 * over] = _between(p1 + more, 0, 255)
+            x[k - 2 * over] = _second(p0, p1, p2, step, most)
         if calm_q:
-            more = _between((((q2 + q0 + 1) >> 1) - q1 - step) >> 1, -(most >> 1), most >> 1)
-            x[k + over] = _between(q1 + more, 0, 255)
+            x[k + over] = _second(q0, q1, q2, -step, most)
+
+
+@compiled
+def _flatten(
+    x: Bytes, first: int, away: int, a0: Number, a1: Number, a2: Number, a3: Number, b0: Number, b1: Number,
+    most: Number,
+) -> None:  # fmt: skip
+    """One side of a line where both are flat: three samples from the `first` on, `away` apart, that were a0, a1, a2,
+    with a3 behind them and b0, b1 on the other side."""
+    x[first] = _between((a2 + 2 * a1 + 2 * a0 + 2 * b0 + b1 + 4) >> 3, a0 - 2 * most, a0 + 2 * most)
+    x[first + away] = _between((a2 + a1 + a0 + b0 + 2) >> 2, a1 - 2 * most, a1 + 2 * most)
+    x[first + 2 * away] = _between((2 * a3 + 3 * a2 + a1 + a0 + b0 + 4) >> 3, a2 - 2 * most, a2 + 2 * most)
+
+
+@compiled
+def _second(a0: Number, a1: Number, a2: Number, step: Number, most: Number) -> Number:
+    """What the sample a1 becomes where a0, nearer to the edge, changes by a `step`."""
+    more = _between((((a2 + a0 + 1) >> 1) - a1 + step) >> 1, -(most >> 1), most >> 1)
+    return _between(a1 + more, 0, 255)
 
 
 @compiled

@@ -154,8 +154,8 @@ class _Chain:
         elif payload:
             raise StreamError("a payload where the mini-GOP goes on")
         self._place += 1
-        reader = self._opened.reader
-        for turn, has in islice(self._left, needed(self._group.size)[self._place]):
+        reader, count = self._opened.reader, needed(self._group.size)[self._place]
+        for turn, has in islice(self._left, count):
             state = self._group.begin(turn)
             if has and reader is not None:
                 self._found += decode_layer(brain, state, plate, reader)
@@ -163,7 +163,7 @@ class _Chain:
                 state.commit_empty()
             self._group.coded(turn, state, plate)
         self.shown = self._group.at(self._place)
-        if reader is not None and self._group.whole:
+        if reader is not None and count and self._group.whole:
             reader.finish()
             if self._found & 0xFFFF != self._expected:
                 raise StreamError("its symbols do not match their checksum")

@@ -374,16 +374,18 @@ def _packets(
     """The packets of frames whose layers were `coded`, in coding order: the first carries it all."""
     payloads = [pack(layer, brain.tables, each) for layer, each in zip(Layer, coded, strict=True)]
     sums = [sum(one.checksum for one in each) & 0xFFFF for each in coded]
-    return [
+    packets = [
         Packet(
             index=item.frame.index,
             pts_us=item.frame.pts_us,
             wall_us=item.frame.wall_us,
             key=key,
             plate=plate,
-            foreground=payloads[0] if item is seen[0] else b"",
-            background=payloads[1] if item is seen[0] else b"",
-            sums=(sums[0], sums[1]) if item is seen[0] else (0, 0),
+            foreground=b"",
+            background=b"",
+            sums=(0, 0),
         )
         for item in seen
     ]
+    packets[0] = replace(packets[0], foreground=payloads[0], background=payloads[1], sums=(sums[0], sums[1]))
+    return packets

@@ -73,9 +73,9 @@ def pack(layer: Layer, tables: CodingTables, coded: Sequence[Coded]) -> bytes:
     sections = [one.section for one in coded if one.section is not None]
     if not sections:
         return b""
-    opening = SymbolWriter(tables)
+    opening, rows = SymbolWriter(tables), _rows(layer, len(coded))
     has = np.array([one.section is not None for one in coded], np.int64)
-    opening.add(_rows(layer, len(coded)), has if len(coded) > 1 else has[:0])
+    opening.add(rows, has[: len(rows)])
     data, zeros = joined([opening.section(), *sections])
     return bytes((len(coded) - 1 | zeros << 4,)) + data
 

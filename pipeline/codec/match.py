@@ -101,10 +101,9 @@ def _match(
         for farther in range(2 if wide else 1):
             if farther and cost <= _POOR * price:
                 break
-            starts[count, 0], starts[count, 1] = (
-                _far(planes.current, planes.reference, top, left, _WIDE, price, around_it_wide, errors_wide)
-                if farther
-                else _far(planes.current, planes.reference, top, left, _COARSE, price, around_it, errors)
+            reach, room, line = (_WIDE, around_it_wide, errors_wide) if farther else (_COARSE, around_it, errors)
+            starts[count, 0], starts[count, 1] = _far(
+                planes.current, planes.reference, top, left, reach, price, room, line
             )
             far_y, far_x, far_cost = _descend(
                 planes, top, left, 16, area, starts[count : count + 1], 4 * middle_y, 4 * middle_x, price

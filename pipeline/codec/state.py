@@ -280,8 +280,9 @@ class LayerState:
             np.zeros_like(self.past.coded),
             np.zeros((count, 4, 2), np.int64),
         )
-        self.plane = _copied(self.plane)
-        self._smooth(cells, none, nothing, still, nothing, q)
+        if self.sides is not None:  # else there is no edge
+            self.plane = _copied(self.plane)
+            self._smooth(cells, none, nothing, still, nothing, q)
         self._remember(cells, none, self.symbols[:0], nothing, still)
 
     def _smooth(self, cells: Cells, flags: Cells, mode: Ints, vector: Ints, side: Ints, q: int) -> None:
